@@ -1,0 +1,3 @@
+"""kubette: a small Kubernetes that behaves like a big one."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""What the standard library lacks. No Kubernetes or Raft word inside."""
