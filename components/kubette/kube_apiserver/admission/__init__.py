@@ -1,0 +1,1 @@
+"""Admission: what is changed and refused after authorization and before storage."""

@@ -1,0 +1,1 @@
+"""Who asks (authenticators) and whether they may (authorizers)."""
