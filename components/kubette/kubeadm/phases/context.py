@@ -1,0 +1,58 @@
+"""What the phases of one run share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kubette.kubeadm import config
+from kubette.kubeadm.config import Cluster, Local
+from kubette.stdx import files
+
+
+class PhaseError(Exception):
+    """A phase failed. `phase` is its name, the text the reason."""
+
+    def __init__(self, phase: str, reason: str) -> None:
+        super().__init__(f"error execution phase {phase}: {reason}")
+        self.phase = phase
+
+
+@dataclass(slots=True)
+class Context:
+    """One run of kubeadm on this machine."""
+
+    cluster: Cluster
+    local: Local
+    say: Callable[[str], None]
+    token: str = ""
+    token_ttl_s: float = config.DEFAULT_TOKEN_TTL_S
+    upload_certs: bool = False
+    certificate_key: str = ""
+    skip_token_print: bool = False
+    control_plane: bool = True
+    kubelet_configuration: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def pki(self) -> Path:
+        return Path(self.cluster.certificates_dir)
+
+    @property
+    def kubernetes_dir(self) -> Path:
+        return Path(config.KUBERNETES_DIR)
+
+    @property
+    def admin_conf(self) -> Path:
+        return self.kubernetes_dir / "admin.conf"
+
+    @property
+    def super_admin_conf(self) -> Path:
+        return self.kubernetes_dir / "super-admin.conf"
+
+
+def write_yaml(path: Path, document: dict[str, Any], mode: int = 0o600) -> None:
+    """Write one YAML document, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write_atomic(path, yaml.safe_dump(document, sort_keys=False, default_flow_style=False, width=1000), mode=mode)

@@ -1,0 +1,166 @@
+"""`kubeadm join`: discovery, TLS bootstrap of the kubelet, and for a control plane its certificates, etcd member and static Pods."""
+
+import asyncio
+import datetime
+from dataclasses import replace
+from pathlib import Path
+
+import yaml
+
+from kubette.apimachinery.status import ApiError
+from kubette.client import resources
+from kubette.client.rest import Client
+from kubette.kubeadm import cluster_api, config, discovery, etcd_members, kubeconfigs, shared_certs
+from kubette.kubeadm.config import Cluster, ConfigError
+from kubette.kubeadm.phases import certs, control_plane, kubeconfig, kubelet_start, preflight, upload, wait_control_plane
+from kubette.kubeadm.phases.context import Context, PhaseError, write_yaml
+from kubette.stdx import files
+
+_BOOTSTRAP_TIMEOUT_S = 300.0
+_PAUSE_S = 0.05
+
+
+async def run(context: Context, endpoint: str, pins: list[str]) -> None:
+    """`context.cluster` is filled in from the cluster itself. Raises PhaseError or ConfigError."""
+    preflight.run(context, joining=True)
+    server, ca = await discovery.discover(endpoint, context.token, pins)
+    bootstrap = kubeconfigs.with_token(server, "kubernetes", "tls-bootstrap-token-user", ca, context.token)
+    async with cluster_api.connect(bootstrap) as client:
+        await _read_configuration(context, client)
+        await _check_name_is_free(context, client)
+        if context.control_plane:
+            await _prepare_control_plane(context, client)
+    if not context.control_plane:
+        (context.pki).mkdir(parents=True, exist_ok=True)
+        files.write_atomic(context.pki / "ca.crt", ca)
+    write_yaml(context.kubernetes_dir / "bootstrap-kubelet.conf", bootstrap)
+    Path(config.MANIFESTS_DIR).mkdir(parents=True, exist_ok=True)
+    await kubelet_start.run(context)
+    await wait_control_plane.wait_kubelet(context)
+    await _wait_bootstrap(context)
+    if context.control_plane:
+        await _start_control_plane(context)
+
+
+async def _read_configuration(context: Context, client: Client) -> None:
+    context.say('[preflight] Reading configuration from the "kubeadm-config" ConfigMap in namespace "kube-system"...')
+
+    async def read() -> tuple[dict[str, str], dict[str, str]]:
+        cluster = await client.get(resources.CONFIGMAPS, "kube-system", "kubeadm-config")
+        kubelet = await client.get(resources.CONFIGMAPS, "kube-system", "kubelet-config")
+        return cluster["data"], kubelet["data"]
+
+    # A machine may join while init is still uploading: the rights of the token and the two ConfigMaps arrive within moments.
+    cluster, kubelet = await cluster_api.retried(read)
+    context.cluster = Cluster.from_dict(yaml.safe_load(cluster["ClusterConfiguration"]))
+    context.kubelet_configuration = yaml.safe_load(kubelet["kubelet"])
+
+
+async def _check_name_is_free(context: Context, client: Client) -> None:
+    name = context.local.node_name
+    try:
+        node = await client.get(resources.NODES, "", name)
+    except ApiError as error:
+        if error.code != 404:
+            raise
+        return
+    ready = any(c["type"] == "Ready" and c["status"] == "True" for c in node.get("status", {}).get("conditions", ()))
+    if ready:
+        reason = (
+            f'a Node with name "{name}" and status "Ready" already exists in the cluster. You must delete the existing Node '
+            "or change the name of this new joining Node"
+        )
+        raise PhaseError("kubelet-start", reason)
+
+
+async def _prepare_control_plane(context: Context, client: Client) -> None:
+    """Shared CAs from the cluster, own certificates, kubeconfigs and manifests; etcd comes later, as a member."""
+    if not context.cluster.control_plane_endpoint:
+        reason = (
+            "unable to add a new control plane instance to a cluster that doesn't have a stable controlPlaneEndpoint address\n\n"
+            "Please ensure that:\n* The cluster has a stable controlPlaneEndpoint address."
+        )
+        raise PhaseError("preflight", "\nOne or more conditions for hosting a new control plane instance is not satisfied.\n\n" + reason)
+    if context.certificate_key:
+        context.say('[download-certs] Downloading the certificates in Secret "kubeadm-certs" in the "kube-system" Namespace')
+        context.say(f'[download-certs] Saving the certificates to the folder: "{context.pki}"')
+
+        async def read() -> dict[str, str]:
+            found = await client.get(resources.SECRETS, "kube-system", "kubeadm-certs")
+            data: dict[str, str] = found["data"]
+            return data
+
+        shared_certs.decrypt(context.pki, context.certificate_key, await cluster_api.retried(read))
+    missing = [name for name in shared_certs.NAMES if not (context.pki / name).exists()]
+    if missing:
+        raise ConfigError(
+            f"failure loading certificate for CA: couldn't load the certificate file {context.pki / missing[0]}: no such file or directory"
+        )
+    now = datetime.datetime.now(datetime.UTC)
+    certs.run(context, now)
+    kubeconfig.run(context, now, joining=True)
+    control_plane.run(context)
+
+
+async def _wait_bootstrap(context: Context) -> None:
+    context.say("[kubelet-start] Waiting for the kubelet to perform the TLS Bootstrap")
+    path = context.kubernetes_dir / "kubelet.conf"
+    try:
+        async with asyncio.timeout(_BOOTSTRAP_TIMEOUT_S):
+            while not path.exists():  # noqa: ASYNC110 - another process makes the file; it appears once
+                await asyncio.sleep(_PAUSE_S)
+    except TimeoutError:
+        raise PhaseError("kubelet-start", "timed out waiting for the kubelet to perform the TLS Bootstrap") from None
+    (context.kubernetes_dir / "bootstrap-kubelet.conf").unlink(missing_ok=True)
+
+
+async def _start_control_plane(context: Context) -> None:
+    """Join etcd, then wait for the API server that needs it, then mark the machine."""
+    async with cluster_api.connect(context.admin_conf) as client:
+        await etcd_members.join(context, client)
+        await wait_control_plane.wait_components(context)
+        await upload.mark_control_plane(context, client)
+
+
+async def stable_address(endpoint: str) -> str:
+    """The address this machine uses towards `host:port`: what the other machines know it by."""
+    host, _, port = endpoint.rpartition(":")
+    loop = asyncio.get_running_loop()
+    transport, _protocol = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, remote_addr=(host, int(port)))
+    try:
+        address: str = transport.get_extra_info("sockname")[0]
+        return address
+    finally:
+        transport.close()
+
+
+def with_address(context: Context, address: str) -> Context:
+    return replace(context, local=replace(context.local, advertise_address=address))
+
+
+def epilogue(context: Context) -> str:
+    if not context.control_plane:
+        return """
+This node has joined the cluster:
+* Certificate signing request was sent to apiserver and a response was received.
+* The Kubelet was informed of the new secure connection details.
+
+Run 'kubectl get nodes' on the control-plane to see this node join the cluster.
+"""
+    return f"""
+This node has joined the cluster and a new control plane instance was created:
+
+* Certificate signing request was sent to apiserver and approval was received.
+* The Kubelet was informed of the new secure connection details.
+* Control plane label and taint were applied to the new node.
+* The Kubernetes control plane instances scaled up.
+* A new etcd member was added to the local/stacked etcd cluster.
+
+To start administering your cluster from this node, you need to run the following as a regular user:
+
+	mkdir -p $HOME/.kube
+	sudo cp -i {config.KUBERNETES_DIR}/admin.conf $HOME/.kube/config
+	sudo chown $(id -u):$(id -g) $HOME/.kube/config
+
+Run 'kubectl get nodes' to see this node join the cluster.
+"""

@@ -1,0 +1,85 @@
+"""Phase preflight: what would make the rest fail is said before anything is written (upstream: cmd/kubeadm/app/preflight)."""
+
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from kubette.kubeadm import config
+from kubette.kubeadm.phases.context import Context, PhaseError
+
+_CONTROL_PLANE_PORTS = (config.API_PORT, 10259, 10257)
+_KUBELET_PORT = 10250
+_ETCD_PORTS = (2379, 2380)
+_MANIFESTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd")
+
+
+def _port_in_use(port: int) -> bool:
+    with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("::", port))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False
+
+
+def _file_check(path: str) -> Iterator[tuple[str, str]]:
+    if Path(path).exists():
+        yield f"FileAvailable-{path.replace('/', '-')}", f"{path} already exists"
+
+
+def _port_checks(ports: tuple[int, ...]) -> Iterator[tuple[str, str]]:
+    for port in ports:
+        if _port_in_use(port):
+            yield f"Port-{port}", f"Port {port} is in use"
+
+
+def _machine_checks(context: Context) -> Iterator[tuple[str, str]]:
+    if os.geteuid() != 0:
+        yield "IsPrivilegedUser", "user is not running as root"
+    socket_path = Path(context.local.cri_socket.removeprefix("unix://"))
+    if not socket_path.is_socket():
+        yield (
+            "CRI",
+            "could not connect to the container runtime: failed to create new CRI runtime service: validate service connection: "
+            f'validate CRI v1 runtime API for endpoint "{context.local.cri_socket}": dial unix {socket_path}: connect: no such file or directory',
+        )
+
+
+def _control_plane_checks(context: Context) -> Iterator[tuple[str, str]]:
+    yield from _port_checks(_CONTROL_PLANE_PORTS)
+    for name in _MANIFESTS:
+        yield from _file_check(f"{config.MANIFESTS_DIR}/{name}.yaml")
+    yield from _port_checks((_KUBELET_PORT, *_ETCD_PORTS))
+    data = Path(config.ETCD_DATA_DIR)
+    if data.is_dir() and any(data.iterdir()):
+        yield f"DirAvailable-{config.ETCD_DATA_DIR.replace('/', '-')}", f"{config.ETCD_DATA_DIR} is not empty"
+
+
+def _worker_checks() -> Iterator[tuple[str, str]]:
+    yield from _file_check(f"{config.KUBERNETES_DIR}/kubelet.conf")
+    yield from _file_check(f"{config.KUBERNETES_DIR}/bootstrap-kubelet.conf")
+    yield from _port_checks((_KUBELET_PORT,))
+    yield from _file_check(f"{config.PKI_DIR}/ca.crt")
+
+
+def run(context: Context, *, joining: bool) -> None:
+    """Raises PhaseError that lists every fatal finding that is not ignored."""
+    context.say("[preflight] Running pre-flight checks")
+    findings = list(_machine_checks(context))
+    if context.control_plane:
+        findings += _control_plane_checks(context)
+    if joining:
+        findings += _worker_checks() if not context.control_plane else _file_check(f"{config.KUBERNETES_DIR}/kubelet.conf")
+    ignored = context.local.ignore_preflight_errors
+    fatal = []
+    for name, text in findings:
+        if "all" in ignored or name.lower() in ignored:
+            context.say(f"\t[WARNING {name}]: {text}")
+        else:
+            fatal.append(f"\t[ERROR {name}]: {text}")
+    if fatal:
+        hint = "[preflight] If you know what you are doing, you can make a check non-fatal with `--ignore-preflight-errors=...`"
+        raise PhaseError("preflight", "\n".join(["[preflight] Some fatal errors occurred:", *fatal, hint]))

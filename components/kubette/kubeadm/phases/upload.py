@@ -1,0 +1,137 @@
+"""Phases upload-config, upload-certs, mark-control-plane, bootstrap-token, kubelet-finalize and addon: what init writes into the cluster."""
+
+import asyncio
+import datetime
+from pathlib import Path
+
+import yaml
+
+from kubette.client import resources
+from kubette.client.rest import Client, PatchType
+from kubette.kubeadm import cluster_api, config, images, kubeconfigs, kubelet_config, rbac, shared_certs, tokens
+from kubette.kubeadm.phases.context import Context, write_yaml
+
+_CERTS_TTL_S = 2 * 3600.0
+_KUBELET_CERTIFICATE = "/var/lib/kubelet/pki/kubelet-client-current.pem"
+LABELS = ("node-role.kubernetes.io/control-plane", "node.kubernetes.io/exclude-from-external-load-balancers")
+TAINT = {"effect": "NoSchedule", "key": "node-role.kubernetes.io/control-plane"}
+
+
+async def upload_config(context: Context, client: Client) -> None:
+    """kubeadm-config and kubelet-config, readable by those who join."""
+    context.say('[upload-config] Storing the configuration used in ConfigMap "kubeadm-config" in the "kube-system" Namespace')
+    context.say('[kubelet] Creating a ConfigMap "kubelet-config" in namespace kube-system with the configuration for the kubelets in the cluster')
+    stored = {
+        "kubeadm-config": {"ClusterConfiguration": cluster_api.dump(context.cluster.to_dict())},
+        "kubelet-config": {"kubelet": cluster_api.dump(kubelet_config.kubelet_configuration(context.cluster))},
+    }
+    maps = [cluster_api.config_map(name, "kube-system", data) for name, data in stored.items()]
+    await cluster_api.ensure_all(client, [*maps, *rbac.config_readers()])
+
+
+async def upload_certs(context: Context, client: Client) -> None:
+    """The shared certificates, readable with the certificate key for two hours."""
+    if not context.upload_certs:
+        context.say("[upload-certs] Skipping phase. Please see --upload-certs")
+        return
+    context.certificate_key = context.certificate_key or shared_certs.new_key()
+    context.say('[upload-certs] Storing the certificates in Secret "kubeadm-certs" in the "kube-system" Namespace')
+    if not context.skip_token_print:
+        context.say(f"[upload-certs] Using certificate key:\n{context.certificate_key}")
+    data = shared_certs.encrypt(context.pki, context.certificate_key)
+    body = cluster_api.secret("kubeadm-certs", "kube-system", "Opaque", data)
+    # The token cleaner deletes this short-lived token, and the garbage collector the certificates that it owns.
+    short_lived = tokens.body(
+        config.new_token(), _CERTS_TTL_S, datetime.datetime.now(datetime.UTC), "Proxy for managing TTL for the kubeadm-certs secret", ()
+    )
+    for usage in ("authentication", "signing"):
+        del short_lived["data"][f"usage-bootstrap-{usage}"]
+    owner = await client.create(resources.SECRETS, "kube-system", short_lived)
+    metadata = owner["metadata"]
+    body["metadata"]["ownerReferences"] = [
+        {"apiVersion": "v1", "kind": "Secret", "name": metadata["name"], "uid": metadata["uid"], "controller": True, "blockOwnerDeletion": True}
+    ]
+    await cluster_api.ensure_all(client, [body, *rbac.kubeadm_certs_readers()])
+
+
+async def mark_control_plane(context: Context, client: Client) -> None:
+    """Label and taint this machine's Node, as soon as its kubelet has registered it."""
+    name = context.local.node_name
+    context.say(f"[mark-control-plane] Marking the node {name} as control-plane by adding the labels: [{' '.join(LABELS)}]")
+    context.say(f"[mark-control-plane] Marking the node {name} as control-plane by adding the taints [{TAINT['key']}:{TAINT['effect']}]")
+
+    async def mark() -> None:
+        node = await client.get(resources.NODES, "", name)
+        taints = node["spec"].get("taints") or []
+        if not any(t["key"] == TAINT["key"] and t["effect"] == TAINT["effect"] for t in taints):
+            taints = [*taints, TAINT]
+        patch = {
+            "metadata": {"labels": dict.fromkeys(LABELS, ""), "resourceVersion": node["metadata"]["resourceVersion"]},
+            "spec": {"taints": taints},
+        }
+        await client.patch(resources.NODES, "", name, patch, PatchType.MERGE)
+
+    await cluster_api.retried(mark)
+
+
+async def bootstrap_token(context: Context, client: Client) -> None:
+    """The token, the rights that go with it, and cluster-info for anonymous readers."""
+    context.token = context.token or config.new_token()
+    if not context.skip_token_print:
+        context.say(f"[bootstrap-token] Using token: {context.token}")
+    context.say("[bootstrap-token] Configuring bootstrap tokens, cluster-info ConfigMap, RBAC Roles")
+    for line in (
+        "to allow Node Bootstrap tokens to get nodes",
+        "to allow Node Bootstrap tokens to post CSRs in order for nodes to get long term certificate credentials",
+        "to allow the csrapprover controller automatically approve CSRs from a Node Bootstrap Token",
+        "to allow certificate rotation for all node client certificates in the cluster",
+    ):
+        context.say(f"[bootstrap-token] Configured RBAC rules {line}")
+    context.say('[bootstrap-token] Creating the "cluster-info" ConfigMap in the "kube-public" namespace')
+    public = kubeconfigs.document(f"https://{context.local.endpoint(context.cluster)}", "", "", (context.pki / "ca.crt").read_bytes(), {})
+    public |= {"contexts": None, "current-context": "", "users": None}
+    info = cluster_api.config_map("cluster-info", "kube-public", {"kubeconfig": cluster_api.dump(public)})
+    token = tokens.body(context.token, context.token_ttl_s, datetime.datetime.now(datetime.UTC), tokens.DEFAULT_DESCRIPTION)
+    await cluster_api.ensure_all(client, [token, info, *rbac.bootstrap()])
+
+
+async def addons(context: Context, client: Client) -> None:
+    cluster = context.cluster
+    server = f"https://{context.local.endpoint(cluster)}"
+    coredns = {
+        "image": images.coredns(cluster.kubernetes_version, cluster.image_repository),
+        "dns_domain": cluster.dns_domain,
+        "dns_ip": cluster.dns_ip,
+    }
+    proxy = {
+        "image": images.component("kube-proxy", cluster.kubernetes_version, cluster.image_repository),
+        "server": server,
+        "pod_subnet": cluster.pod_subnet or '""',
+    }
+    await cluster_api.ensure_all(client, [*cluster_api.addon("coredns", coredns), *cluster_api.addon("kube-proxy", proxy)])
+    context.say("[addons] Applied essential addon: CoreDNS")
+    context.say("[addons] Applied essential addon: kube-proxy")
+
+
+def finalize_kubelet(context: Context) -> None:
+    """Point kubelet.conf at the certificate that the kubelet rotates, once the kubelet has put it there."""
+    path = context.kubernetes_dir / "kubelet.conf"
+    if not Path(_KUBELET_CERTIFICATE).exists():
+        return
+    context.say(f'[kubelet-finalize] Updating "{path}" to point to a rotatable kubelet client certificate and key')
+    document = yaml.safe_load(path.read_text())
+    for user in document["users"]:
+        user["user"] = {"client-certificate": _KUBELET_CERTIFICATE, "client-key": _KUBELET_CERTIFICATE}
+    write_yaml(path, document)
+
+
+async def run(context: Context, client: Client) -> None:
+    """All that a running API server is needed for; what does not depend on each other runs at once."""
+    await cluster_api.retried(lambda: upload_config(context, client))
+    await upload_certs(context, client)
+    async with asyncio.TaskGroup() as group:
+        marking = group.create_task(mark_control_plane(context, client))
+        group.create_task(bootstrap_token(context, client))
+    await marking
+    finalize_kubelet(context)
+    await addons(context, client)
