@@ -49,13 +49,14 @@ class Informer:
         field_selector: str = "",
         indexers: dict[str, IndexFunction] | None = None,
         transform: Transform = drop_managed_fields,
+        metadata_only: bool = False,
     ) -> None:
         self.resource = resource
         self.store = Store(indexers)
         self._transform = transform
         self._handlers: list[Handler] = []
         self._synced = asyncio.Event()
-        self._reflector = Reflector(client, resource, self, namespace, label_selector, field_selector)
+        self._reflector = Reflector(client, resource, self, namespace, label_selector, field_selector, metadata_only=metadata_only)
 
     @property
     def has_synced(self) -> bool:
@@ -166,6 +167,10 @@ class InformerFactory:
         for name, function in (indexers or {}).items():
             informer.store.add_index(name, function)
         return informer
+
+    def find(self, resource: Resource) -> Informer | None:
+        """The informer of all objects of a resource, if someone asked for it."""
+        return self._informers.get((resource, "", "", ""))
 
     def start(self, scope: Scope) -> None:
         """Run every informer that is not running yet, as tasks of `scope`."""

@@ -47,9 +47,11 @@ class Reflector:
         label_selector: str = "",
         field_selector: str = "",
         rng: random.Random | None = None,
+        metadata_only: bool = False,
     ) -> None:
         self._client, self._resource, self._sink, self._namespace = client, resource, sink, namespace
         self._label_selector, self._field_selector = label_selector, field_selector
+        self._metadata_only = metadata_only
         self._rng = rng or random.Random()
         self.resource_version = ""
 
@@ -85,7 +87,11 @@ class Reflector:
 
     async def _list(self) -> None:
         objects, version = await self._client.list_all(
-            self._resource, self._namespace, label_selector=self._label_selector, field_selector=self._field_selector
+            self._resource,
+            self._namespace,
+            label_selector=self._label_selector,
+            field_selector=self._field_selector,
+            metadata_only=self._metadata_only,
         )
         self._sink.replace(objects)
         self.resource_version = version
@@ -102,6 +108,7 @@ class Reflector:
             timeout_s=timeout_s,
             label_selector=self._label_selector,
             field_selector=self._field_selector,
+            metadata_only=self._metadata_only,
         ) as events:
             async for kind, obj in events:
                 seen = True

@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from enum import StrEnum
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 import orjson
@@ -30,6 +30,8 @@ Objects = list[Object]  # `list` is a verb inside Client
 REQUEST_TIMEOUT_S = 30.0
 RETRIES_MAX = 10  # of requests the server asked to send again (client-go's withRetry)
 RETRY_AFTER_S_MAX = 30.0  # a server may not put a client to sleep for longer
+METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
+METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
 PAGE_SIZE = 500  # upstream's pager
 EVENT_BYTES_MAX = 16 << 20  # a watch event larger than this is no Kubernetes object
 
@@ -46,6 +48,15 @@ class PatchType(StrEnum):
     APPLY = "application/apply-patch+yaml"
 
 
+class TokenSource(Protocol):
+    """Bearer tokens that are made on demand (TokenRequest)."""
+
+    async def token(self) -> str: ...
+
+    def invalidate(self) -> None:
+        """The server refused the token: the next call must bring a new one."""
+
+
 class Client:
     """A client of one API server; use as an async context manager. `field_manager` names our writes in managedFields."""
 
@@ -54,6 +65,13 @@ class Client:
         self._transport = Transport(config, user_agent)
         self._field_manager = field_manager
         self._timeout_s = timeout_s
+        self._tokens: TokenSource | None = None
+
+    def with_tokens(self, tokens: TokenSource, field_manager: str = "") -> "Client":
+        """A client over the same connections that says who it is by bearer tokens; it needs no closing of its own."""
+        other = Client(self.config, field_manager=field_manager or self._field_manager, timeout_s=self._timeout_s)
+        other._transport, other._tokens = self._transport, tokens
+        return other
 
     async def __aenter__(self) -> "Client":
         return self
@@ -77,6 +95,7 @@ class Client:
         resource_version: str = "",
         limit: int = 0,
         continue_token: str = "",
+        metadata_only: bool = False,
     ) -> Object:
         """One list answer (`metadata.continue` says whether there is more). Items carry apiVersion and kind."""
         params = _selectors(label_selector, field_selector)
@@ -86,21 +105,29 @@ class Client:
             params["continue"] = continue_token
         elif resource_version:
             params["resourceVersion"] = resource_version
-        answer = await self.request("GET", resource.path(namespace), params)
+        answer = await self.request("GET", resource.path(namespace), params, accept=METADATA_LIST if metadata_only else "")
         # A list leaves the kind of its items out; an object that travels alone needs it.
         for item in answer.get("items") or []:
             item.setdefault("apiVersion", resource.api_version)
             item.setdefault("kind", resource.kind)
         return answer
 
-    async def list_all(self, resource: Resource, namespace: str = "", *, label_selector: str = "", field_selector: str = "") -> tuple[Objects, str]:
+    async def list_all(
+        self, resource: Resource, namespace: str = "", *, label_selector: str = "", field_selector: str = "", metadata_only: bool = False
+    ) -> tuple[Objects, str]:
         """All pages of a consistent list, and the resourceVersion they show. A continue token that expired (410) starts again, unpaged."""
         items: Objects = []
         token, limit = "", PAGE_SIZE
         while True:
             try:
                 page = await self.list(
-                    resource, namespace, label_selector=label_selector, field_selector=field_selector, limit=limit, continue_token=token
+                    resource,
+                    namespace,
+                    label_selector=label_selector,
+                    field_selector=field_selector,
+                    limit=limit,
+                    continue_token=token,
+                    metadata_only=metadata_only,
                 )
             except ApiError as error:
                 if error.code == 410 and token:
@@ -189,6 +216,7 @@ class Client:
         field_selector: str = "",
         timeout_s: float = 0,
         bookmarks: bool = True,
+        metadata_only: bool = False,
     ) -> "Watch":
         """Events after `resource_version`; an async context manager that yields an async iterator."""
         params = {"watch": "true", **_selectors(label_selector, field_selector)}
@@ -199,7 +227,7 @@ class Client:
         if timeout_s:
             params["timeoutSeconds"] = str(int(timeout_s))
         # The server ends the watch; should it forget to, we do.
-        return Watch(self, resource.path(namespace), params, timeout_s + 30 if timeout_s else None)
+        return Watch(self, resource.path(namespace), params, timeout_s + 30 if timeout_s else None, METADATA if metadata_only else "")
 
     # The wire
 
@@ -212,9 +240,10 @@ class Client:
         *,
         content_type: str = "application/json",
         timeout_s: float = 0,
+        accept: str = "",
     ) -> Object:
         """Any request whose answer is JSON. Retries what the server asks to retry, and reads that lost their connection."""
-        raw = await self.request_bytes(method, path, params, body, content_type=content_type, timeout_s=timeout_s)
+        raw = await self.request_bytes(method, path, params, body, content_type=content_type, timeout_s=timeout_s, accept=accept)
         if not raw:
             return {}
         try:
@@ -232,10 +261,11 @@ class Client:
         *,
         content_type: str = "application/json",
         timeout_s: float = 0,
+        accept: str = "",
     ) -> bytes:
         """The body of the answer as it came (`/healthz`, `/metrics`, logs)."""
         data = None if body is None else body if isinstance(body, bytes) else orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS)
-        headers = {"Content-Type": content_type} if data is not None else None
+        headers = await self._headers(content_type if data is not None else "", accept)
         attempt = 0
         while True:
             attempt += 1
@@ -250,15 +280,17 @@ class Client:
             if response.status < 300:
                 return raw
             wait_s = _retry_after_s(response)
+            if response.status == 401 and self._tokens is not None:
+                self._tokens.invalidate()
             if wait_s is None or attempt > RETRIES_MAX:
                 raise api_error(response.status, raw, method)
             await asyncio.sleep(wait_s)
 
     async def open_stream(
-        self, method: str, path: str, params: Mapping[str, str] | None = None, idle_timeout_s: float | None = None
+        self, method: str, path: str, params: Mapping[str, str] | None = None, idle_timeout_s: float | None = None, accept: str = ""
     ) -> aiohttp.ClientResponse:
         """A response to read as it comes (following logs); the caller closes it. Raises ApiError unless it is a success."""
-        response = await self._transport.send(method, path, params or {}, timeout_s=None, idle_timeout_s=idle_timeout_s)
+        response = await self._transport.send(method, path, params or {}, None, await self._headers("", accept), None, idle_timeout_s)
         if response.status >= 300:
             raise api_error(response.status, await self._read(response, method, path), method)
         return response
@@ -271,6 +303,14 @@ class Client:
             message = f'{method.capitalize()} "{self.config.server}{path}": {self._transport.describe(error)}'
             raise TransportError(message, definite=False) from error
 
+    async def _headers(self, content_type: str, accept: str) -> dict[str, str]:
+        headers = {"Content-Type": content_type} if content_type else {}
+        if accept:
+            headers["Accept"] = accept
+        if self._tokens is not None:
+            headers["Authorization"] = f"Bearer {await self._tokens.token()}"
+        return headers
+
     def _managed(self, params: Mapping[str, str]) -> dict[str, str]:
         return {"fieldManager": self._field_manager, **params} if self._field_manager else dict(params)
 
@@ -278,12 +318,12 @@ class Client:
 class Watch:
     """An open watch: `async with` opens it, `async for` yields (event type, object). An ERROR event is raised as ApiError."""
 
-    def __init__(self, client: Client, path: str, params: Mapping[str, str], idle_timeout_s: float | None) -> None:
-        self._client, self._path, self._params, self._idle_timeout_s = client, path, params, idle_timeout_s
+    def __init__(self, client: Client, path: str, params: Mapping[str, str], idle_timeout_s: float | None, accept: str = "") -> None:
+        self._client, self._path, self._params, self._idle_timeout_s, self._accept = client, path, params, idle_timeout_s, accept
         self._response: aiohttp.ClientResponse | None = None
 
     async def __aenter__(self) -> "Watch":
-        self._response = await self._client.open_stream("GET", self._path, self._params, self._idle_timeout_s)
+        self._response = await self._client.open_stream("GET", self._path, self._params, self._idle_timeout_s, self._accept)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -143,9 +143,10 @@ class Transport:
         if params:
             url += ("&" if "?" in path else "?") + urllib.parse.urlencode(list(params.items()) if isinstance(params, Mapping) else list(params))
         all_headers = {"Accept": "application/json", "User-Agent": self._user_agent, **(headers or {})}
-        token = self._credentials.token()
-        if token:
-            all_headers["Authorization"] = f"Bearer {token}"
+        if "Authorization" not in all_headers:
+            token = self._credentials.token()
+            if token:
+                all_headers["Authorization"] = f"Bearer {token}"
         if self.config.impersonate:
             all_headers["Impersonate-User"] = self.config.impersonate
         timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S, sock_read=idle_timeout_s)
