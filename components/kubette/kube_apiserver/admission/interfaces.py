@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from kubette.apimachinery import status
 from kubette.apimachinery.status import ApiError
 from kubette.kube_apiserver.auth.interfaces import UserInfo
 
@@ -42,11 +43,16 @@ class AdmissionAttributes:
 
 
 class Lister(Protocol):
-    """Read access to what is stored, from the watch cache. The objects are shared: copy before change."""
+    """Read access to what is stored, from the watch cache (which may be a moment old). Every call answers fresh copies.
+
+    `version` changes whenever any object of the resource does: what is derived from a list can be kept until then.
+    """
 
     async def get(self, group: str, resource: str, namespace: str, name: str) -> dict[str, Any] | None: ...
 
     async def list(self, group: str, resource: str, namespace: str = "") -> list[dict[str, Any]]: ...
+
+    async def version(self, group: str, resource: str) -> int: ...
 
 
 class Plugin:
@@ -86,6 +92,4 @@ class Chain:
 
 def forbidden(attrs: AdmissionAttributes, reason: str) -> ApiError:
     """`pods "web" is forbidden: <reason>`, 403."""
-    from kubette.apimachinery import status
-
-    return status.forbidden(attrs.group, attrs.resource, attrs.name, reason)
+    return status.forbidden(f"{attrs.resource}.{attrs.group}" if attrs.group else attrs.resource, attrs.name, reason)

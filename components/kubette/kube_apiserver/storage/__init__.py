@@ -1,0 +1,1 @@
+"""Objects in etcd, and the watch cache that serves every list and watch."""

@@ -1,0 +1,200 @@
+"""The one stream of changes from etcd, and what "now" means.
+
+One watch covers the whole key space, foreign keys included. That costs little and buys something simple: every revision of
+etcd shows up on the stream, so "have I seen everything up to revision R" is a comparison of two numbers and needs no progress
+notices (whose order etcd got wrong for years, #15220). A consistent read is therefore: ask etcd which revision it is at
+(`probe`, shared by all requests that wait), wait until the stream has reached it, answer from memory (KEP-2340).
+
+Several events of one revision arrive in one response; subscribers are woken once a response.
+"""
+
+import asyncio
+import heapq
+from typing import Protocol
+
+from kubette.component_base import logs
+from kubette.etcd_api import kv_pb2
+from kubette.etcd_client import Client, CompactedError, EtcdError
+
+log = logs.logger(__name__)
+
+WAIT_LIMIT_S = 3.0  # upstream's blockTimeout: how long a read waits for the stream before it gives up
+MAX_WAITERS = 100_000
+
+
+class Rewound(Exception):
+    """etcd answered with an older revision than was already seen: it was restored from a backup. Only a restart helps."""
+
+
+class TooLarge(Exception):
+    """The stream did not reach the revision in time; the argument is where it is."""
+
+
+class Subscriber(Protocol):
+    """One resource's cache."""
+
+    prefix: str
+
+    def apply(self, event: kv_pb2.Event) -> None: ...
+
+    def wake(self) -> None: ...
+
+    def reset(self) -> None: ...
+
+
+class Feed:
+    """`revision` is the newest revision whose events have all been delivered to the subscribers."""
+
+    def __init__(self, client: Client, etcd_prefix: str) -> None:
+        self._client = client
+        self._root = etcd_prefix.rstrip("/") + "/"
+        self._subscribers: dict[bytes, Subscriber] = {}
+        self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._sequence = 0
+        self._probe_sent: asyncio.Future[int] | None = None
+        self._probe_next: asyncio.Future[int] | None = None
+        self.revision = 0
+        self.live = False
+
+    def subscribe(self, subscriber: Subscriber) -> None:
+        """Deliver the events below `subscriber.prefix` from now on."""
+        self._subscribers[subscriber.prefix.encode()] = subscriber
+
+    def unsubscribe(self, subscriber: Subscriber) -> None:
+        self._subscribers.pop(subscriber.prefix.encode(), None)
+
+    async def start(self) -> None:
+        """Learn where etcd is. Raises EtcdError when it cannot be reached."""
+        answer = await self._client.range(b"\0", limit=1, keys_only=True)
+        self.revision = int(answer.header.revision)
+        self.live = True
+
+    async def run(self) -> None:
+        """Follow etcd for ever. History that is gone resets every subscriber: they list again."""
+        while True:
+            watcher = self._client.watch(b"\0", b"\0", start_revision=self.revision + 1)
+            try:
+                async with watcher:
+                    async for response in watcher:
+                        self._deliver(response.events, int(response.header.revision))
+            except CompactedError as error:
+                log.warning("Restarted the watch: history was compacted", revision=self.revision, compacted=error.compact_revision)
+                await self._restart()
+            except EtcdError as error:
+                log.error("Failed to watch etcd", err=error)
+                await asyncio.sleep(1)
+
+    async def _restart(self) -> None:
+        while True:
+            try:
+                answer = await self._client.range(b"\0", limit=1, keys_only=True)
+                break
+            except EtcdError as error:
+                log.error("Failed to reach etcd", err=error)
+                await asyncio.sleep(1)
+        self.revision = int(answer.header.revision)
+        for subscriber in list(self._subscribers.values()):
+            subscriber.reset()
+        self._release()
+
+    def _deliver(self, events: object, header_revision: int) -> None:
+        touched: list[Subscriber] = []
+        revision = self.revision
+        for event in events:  # type: ignore[attr-defined]
+            kv = event.kv
+            revision = kv.mod_revision
+            subscriber = self._find(kv.key)
+            if subscriber is not None:
+                subscriber.apply(event)
+                if not touched or touched[-1] is not subscriber:
+                    touched.append(subscriber)
+        # A notice without events says that nothing else happened up to its header's revision.
+        self.revision = max(self.revision, int(revision) if events else header_revision)
+        for subscriber in touched:
+            subscriber.wake()
+        self._release()
+
+    def _find(self, key: bytes) -> Subscriber | None:
+        """The subscriber of a key: its prefix is one or two path segments below the root."""
+        first = key.find(b"/", len(self._root))
+        if first < 0:
+            return None
+        found = self._subscribers.get(key[: first + 1])
+        if found is None:
+            second = key.find(b"/", first + 1)
+            if second > 0:
+                found = self._subscribers.get(key[: second + 1])
+        return found
+
+    def _release(self) -> None:
+        while self._waiters and self._waiters[0][0] <= self.revision:
+            future = heapq.heappop(self._waiters)[2]
+            if not future.done():
+                future.set_result(None)
+
+    async def wait_for(self, revision: int, limit_s: float = WAIT_LIMIT_S) -> None:
+        """Return once everything up to `revision` has been delivered. Raises TooLarge after `limit_s`."""
+        if revision <= self.revision:
+            return
+        if len(self._waiters) >= MAX_WAITERS:
+            raise TooLarge(self.revision)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._sequence += 1
+        heapq.heappush(self._waiters, (revision, self._sequence, future))
+        try:
+            async with asyncio.timeout(limit_s):
+                await future
+        except TimeoutError:
+            raise TooLarge(self.revision) from None
+
+    async def probe(self) -> int:
+        """etcd's revision at some moment after this call (a linearizable read). Calls that overlap share one request."""
+        if self._probe_sent is None:
+            return await self._send_probe()
+        # One is under way, but it may have been answered before this call: share the next one.
+        if self._probe_next is None:
+            self._probe_next = asyncio.get_running_loop().create_future()
+        mine = self._probe_next
+        sent = self._probe_sent
+        await asyncio.wait([sent])
+        if self._probe_next is mine:  # the first to wake sends it for all
+            self._probe_next = None
+            return await self._send_probe(mine)
+        return await asyncio.shield(mine)
+
+    async def _send_probe(self, future: asyncio.Future[int] | None = None) -> int:
+        future = future or asyncio.get_running_loop().create_future()
+        self._probe_sent = future
+        seen = self.revision
+        try:
+            answer = await self._client.range(b"\0", limit=1, keys_only=True)
+            revision = int(answer.header.revision)
+            if revision < seen:
+                raise Rewound(f"etcd is at revision {revision}, {seen} was seen before")
+            if not future.done():
+                future.set_result(revision)
+            return revision
+        except BaseException as error:
+            if not future.done():
+                # The sharers ask again themselves when the sender was cancelled.
+                future.set_exception(EtcdCancelled() if isinstance(error, asyncio.CancelledError) else error)
+                future.exception()
+            raise
+        finally:
+            if self._probe_sent is future:
+                self._probe_sent = None
+
+    async def consistent(self) -> int:
+        """Wait until everything acknowledged before this call has been delivered; answers the revision that proves it."""
+        while True:
+            try:
+                revision = await self.probe()
+                break
+            except EtcdCancelled:
+                continue
+        await self.wait_for(revision)
+        return revision
+
+
+class EtcdCancelled(Exception):
+    """The request that was to send a shared probe was cancelled."""
