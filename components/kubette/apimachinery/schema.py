@@ -48,6 +48,7 @@ class Schema:
 
     type: str = "any"
     name: str = ""  # of the definition: PodSpec
+    package: str = ""  # its Go package: v1
     format: str = ""
     properties: dict[str, "Schema"] = field(default_factory=dict)
     required: frozenset[str] = frozenset()
@@ -104,7 +105,7 @@ class Schemas:
     def _compile_definition(self, name: str, definitions: dict[str, Any]) -> Schema:
         found = self._compiled.get(name)
         if found is None:
-            found = self._compiled[name] = Schema(name=name.rpartition(".")[2])
+            found = self._compiled[name] = Schema(name=name.rpartition(".")[2], package=name.split(".")[-2])
             self._fill(found, definitions.get(name) or {}, definitions)
             special = _SPECIAL.get(name)
             if special:

@@ -1,0 +1,1 @@
+"""What each resource adds to the common write path: defaults, preparation, validation, warnings, printer columns."""
