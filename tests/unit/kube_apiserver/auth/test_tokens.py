@@ -1,0 +1,74 @@
+"""Service-account tokens and the union of authenticators."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from kubette.kube_apiserver.auth.authenticators import TokenFile, Union
+from kubette.kube_apiserver.auth.interfaces import Credentials, Unauthorized
+from kubette.kube_apiserver.auth.service_account_tokens import ServiceAccountToken, TokenIssuer
+from unit.kube_apiserver.auth.test_rbac import Objects
+
+ISSUER = "https://kubernetes.default.svc.cluster.local"
+
+
+def bearer(token: str) -> Credentials:
+    return Credentials({"Authorization": f"Bearer {token}"})
+
+
+def key_files(directory: Path) -> tuple[str, str]:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    private, public = directory / "sa.key", directory / "sa.pub"
+    private.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()))
+    public.write_bytes(key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo))
+    return str(private), str(public)
+
+
+def thing(kind: str, name: str, uid: str) -> dict[str, Any]:
+    return {"kind": kind, "metadata": {"name": name, "namespace": "default", "uid": uid}}
+
+
+async def test_a_bound_token_ends_with_its_pod(tmp_path: Path) -> None:
+    private, public = key_files(tmp_path)
+    objects = Objects(thing("ServiceAccount", "web", "u1"), thing("Pod", "web-0", "u2"))
+    bound = {"pod": {"name": "web-0", "uid": "u2"}}
+    token, _ = TokenIssuer(ISSUER, private).issue("default", objects.objects[0], [ISSUER], 600, bound)
+    recogniser = ServiceAccountToken([ISSUER], [public], [ISSUER], objects)
+    user = await recogniser.authenticate(bearer(token))
+    assert user is not None
+    assert user.name == "system:serviceaccount:default:web"
+    assert "system:serviceaccounts:default" in user.groups
+    assert user.extra["authentication.kubernetes.io/pod-name"] == ("web-0",)
+    with pytest.raises(Unauthorized):
+        await recogniser.authenticate_token(token, ["https://elsewhere"])
+    objects.objects.pop()
+    with pytest.raises(Unauthorized, match="bound to a pod that was deleted"):
+        await recogniser.authenticate(bearer(token))
+
+
+async def test_a_token_of_another_key_is_not_ours(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    private, _ = key_files(tmp_path / "a")
+    _, public = key_files(tmp_path / "b")
+    objects = Objects(thing("ServiceAccount", "web", "u1"))
+    token, _ = TokenIssuer(ISSUER, private).issue("default", objects.objects[0], [ISSUER], 600, {})
+    assert await ServiceAccountToken([ISSUER], [public], [ISSUER], objects).authenticate(bearer(token)) is None
+
+
+async def test_an_unknown_token_is_refused_and_no_token_is_anonymous(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.csv"
+    path.write_text('secret,admin,1,"system:masters,ops"\n')
+    union = Union([TokenFile(str(path))], anonymous=True)
+    known = await union.authenticate(bearer("secret"))
+    assert known is not None
+    assert known.groups == ("system:masters", "ops", "system:authenticated")
+    with pytest.raises(Unauthorized):
+        await union.authenticate(bearer("guess"))
+    anonymous = await union.authenticate(Credentials({}))
+    assert anonymous is not None
+    assert anonymous.name == "system:anonymous"
+    assert await Union([], anonymous=False).authenticate(Credentials({})) is None
