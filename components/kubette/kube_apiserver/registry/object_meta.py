@@ -54,9 +54,11 @@ def validate_update(obj: Object, old: Object, path: str = "metadata") -> list[Fi
         errors.append(field_errors.invalid(child(path, "resourceVersion"), "", "must be specified for an update"))
     if meta.generation(obj) < meta.generation(old):
         errors.append(field_errors.invalid(child(path, "generation"), meta.generation(obj), "must not be decremented"))
-    for name in ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"):
-        if metadata.get(name) != old_metadata.get(name):
-            errors.append(field_errors.invalid(child(path, name), metadata.get(name) or "", field_errors.IMMUTABLE))
+    errors += [
+        field_errors.invalid(child(path, name), metadata.get(name) or "", field_errors.IMMUTABLE)
+        for name in ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
+        if metadata.get(name) != old_metadata.get(name)
+    ]
     errors += labels(metadata.get("labels"), child(path, "labels"))
     errors += annotations(metadata.get("annotations"), child(path, "annotations"))
     errors += _owner_references(metadata.get("ownerReferences") or [], child(path, "ownerReferences"))
@@ -92,9 +94,8 @@ def _owner_references(references: list[dict[str, Any]], path: str) -> list[Field
         api_version = str(reference.get("apiVersion") or "")
         if not api_version:
             errors.append(field_errors.invalid(child(path, "apiVersion"), api_version, "version must not be empty"))
-        for name in ("kind", "name", "uid"):
-            if not reference.get(name):
-                errors.append(field_errors.invalid(child(path, name), "", f"{name} must not be empty"))
+        missing = [name for name in ("kind", "name", "uid") if not reference.get(name)]
+        errors += [field_errors.invalid(child(path, name), "", f"{name} must not be empty") for name in missing]
         if (api_version, reference.get("kind")) == ("v1", "Event"):
             errors.append(field_errors.invalid(path, reference, "/v1, Kind=Event is disallowed from being an owner"))
         if reference.get("controller"):
