@@ -1,0 +1,135 @@
+"""Pure: what a cluster consists of: its machines, their names and addresses. Written to `cluster.json`.
+
+Addresses follow from the order of creation alone (ARCHITECTURE, Addresses): control planes first, from 192.168.56.11 on.
+"""
+
+import re
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+SWITCH_ADDRESS = "192.168.56.1"  # gateway and default route of every machine
+LOAD_BALANCER_ADDRESS = "192.168.56.10"
+PREFIX_LENGTH = 24
+POD_NETWORK = "10.244.0.0/16"
+API_PORT = 6443
+FIRST_HOST = 11
+MACHINES_MAX = 200  # addresses .11 to .210 of the switch's /24
+CONTROL_PLANES_MAX = 9  # etcd's own recommendation ends at 7 members; beyond 9 nobody has measured
+
+STYLES = ("kubeadm",)
+
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+
+
+class SpecError(ValueError):
+    """What was asked for cannot be a cluster; the text is for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """One machine. `index` counts from 0 in order of creation."""
+
+    name: str
+    role: str  # "control-plane" or "worker"
+    index: int
+
+    @property
+    def address(self) -> str:
+        return f"192.168.56.{FIRST_HOST + self.index}"
+
+    @property
+    def mac_address(self) -> str:
+        # Stable over reboots (a locally administered address), so that nobody's neighbour table goes stale.
+        return f"02:6b:00:a8:38:{FIRST_HOST + self.index:02x}"
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """The whole of `cluster.json`. `initialized`: `kubeadm init` has succeeded; `joined`: machines that are nodes."""
+
+    name: str
+    kubernetes_version: str
+    machines: tuple[Machine, ...]
+    api_port: int = API_PORT
+    style: str = "kubeadm"
+    initialized: bool = False
+    joined: tuple[str, ...] = field(default=())
+
+    @property
+    def control_planes(self) -> tuple[Machine, ...]:
+        return tuple(m for m in self.machines if m.role == "control-plane")
+
+    @property
+    def workers(self) -> tuple[Machine, ...]:
+        return tuple(m for m in self.machines if m.role == "worker")
+
+    @property
+    def endpoint(self) -> str:
+        """Where the machines reach the API: the load balancer when several machines serve it."""
+        address = LOAD_BALANCER_ADDRESS if len(self.control_planes) > 1 else self.control_planes[0].address
+        return f"{address}:{API_PORT}"
+
+    @property
+    def context(self) -> str:
+        """The cluster's name in a kubeconfig."""
+        return self.name if self.name == "kubette" else f"kubette-{self.name}"
+
+    def machine(self, name: str) -> Machine:
+        """Raises SpecError for a name the cluster does not have."""
+        for machine in self.machines:
+            if machine.name == name:
+                return machine
+        raise SpecError(f'machine "{name}" not found in cluster "{self.name}" (it has {", ".join(m.name for m in self.machines)})')
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "kubernetesVersion": self.kubernetes_version,
+            "style": self.style,
+            "apiPort": self.api_port,
+            "initialized": self.initialized,
+            "joined": list(self.joined),
+            "machines": [{**asdict(m), "address": m.address} for m in self.machines],
+        }
+
+
+def from_json(data: dict[str, Any]) -> Cluster:
+    """The inverse of `to_json`; raises SpecError when the file is not ours."""
+    try:
+        return Cluster(
+            name=data["name"],
+            kubernetes_version=data["kubernetesVersion"],
+            machines=tuple(Machine(m["name"], m["role"], m["index"]) for m in data["machines"]),
+            api_port=data["apiPort"],
+            style=data["style"],
+            initialized=data["initialized"],
+            joined=tuple(data["joined"]),
+        )
+    except (KeyError, TypeError) as error:
+        raise SpecError(f"cluster.json is not readable: missing or wrong {error}") from error
+
+
+def check_name(name: str) -> None:
+    """A cluster's name is a DNS label of at most 40 characters: it becomes a folder, a context and part of process titles."""
+    if not _NAME.fullmatch(name) or len(name) > 40:
+        raise SpecError(
+            f'invalid name "{name}": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or "-", '
+            "must start and end with an alphanumeric character, and must be no more than 40 characters"
+        )
+
+
+def plan(name: str, control_planes: int, workers: int, kubernetes_version: str, style: str = "kubeadm", api_port: int = API_PORT) -> Cluster:
+    """A new cluster: controlplane, controlplane02, …, then node01, node02, …"""
+    check_name(name)
+    if not 1 <= control_planes <= CONTROL_PLANES_MAX:
+        raise SpecError(f"--control-planes must be between 1 and {CONTROL_PLANES_MAX}, not {control_planes}")
+    if workers < 0 or control_planes + workers > MACHINES_MAX:
+        raise SpecError(f"--workers must be between 0 and {MACHINES_MAX - control_planes}, not {workers}")
+    if style not in STYLES:
+        raise SpecError(f'invalid argument "{style}" for "--style" flag: must be one of {", ".join(STYLES)}')
+    if not re.fullmatch(r"v\d+\.\d+\.\d+", kubernetes_version):
+        raise SpecError(f'invalid argument "{kubernetes_version}" for "--kubernetes-version" flag: must look like v1.37.0')
+    names = [("controlplane" if i == 0 else f"controlplane{i + 1:02d}", "control-plane") for i in range(control_planes)]
+    names += [(f"node{i + 1:02d}", "worker") for i in range(workers)]
+    machines = tuple(Machine(name, role, index) for index, (name, role) in enumerate(names))
+    return Cluster(name=name, kubernetes_version=kubernetes_version, machines=machines, api_port=api_port, style=style)
