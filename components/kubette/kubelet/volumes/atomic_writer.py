@@ -1,0 +1,79 @@
+"""Writes a volume's files so that a reader sees all old ones or all new ones (volume/util's AtomicWriter).
+
+The files live in a directory named by the time, `..data` is a symbolic link to it, and each visible name is a link through `..data`:
+replacing that one link replaces all files at once.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+DATA, NEW_DATA = "..data", "..data_tmp"
+PATH_BYTES_MAX = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """The content and mode of one projected file."""
+
+    content: bytes
+    mode: int = 0o644
+
+
+def write(directory: Path, payload: Mapping[str, File], group: int | None = None) -> bool:
+    """Make the directory show exactly `payload` (relative paths); answers whether anything changed. Raises OSError, ValueError."""
+    for path in payload:
+        if not path or path.startswith("/") or ".." in path.split("/") or path.startswith("..") or len(path) > PATH_BYTES_MAX:
+            raise ValueError(f"invalid path {path!r}: must not be absolute, contain or begin with '..'")
+    directory.mkdir(parents=True, exist_ok=True)
+    link = directory / DATA
+    old = os.readlink(link) if link.is_symlink() else ""
+    if old and _read(directory / old) == dict(payload):
+        return False
+    stamp = time.strftime("..%Y_%m_%d_%H_%M_%S.", time.gmtime()) + str(time.time_ns() % 10**10)
+    fresh = directory / stamp
+    fresh.mkdir(mode=0o755)
+    for path, file in payload.items():
+        target = fresh / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(file.content)
+        _own(target, group)
+        os.chmod(target, file.mode if group is None else file.mode | 0o040)
+    os.chmod(fresh, 0o755)
+    temporary = directory / NEW_DATA
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(stamp)
+    os.replace(temporary, link)
+    # The visible names: links for the new ones, none for those that went.
+    wanted = {path.split("/")[0] for path in payload}
+    for name in wanted:
+        visible = directory / name
+        if not visible.is_symlink():
+            visible.symlink_to(f"{DATA}/{name}")
+    for entry in os.listdir(directory):
+        if not entry.startswith("..") and entry not in wanted:
+            (directory / entry).unlink(missing_ok=True)
+    for entry in os.listdir(directory):
+        if entry.startswith("..") and entry not in (DATA, stamp):
+            shutil.rmtree(directory / entry, ignore_errors=True)
+    return True
+
+
+def _own(path: Path, group: int | None) -> None:
+    if group is not None:
+        os.chown(path, -1, group)
+
+
+def _read(directory: Path) -> dict[str, File]:
+    found = {}
+    for root, _, names in os.walk(directory):
+        for name in names:
+            path = Path(root) / name
+            try:
+                found[str(path.relative_to(directory))] = File(path.read_bytes(), path.stat().st_mode & 0o777)
+            except OSError:
+                return {}
+    return found
