@@ -8,6 +8,7 @@
 """
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -25,6 +26,12 @@ class StartupError(Exception):
 def set_title(program: str, argv: Sequence[str]) -> None:
     """Make `ps` show upstream's command line instead of the interpreter's."""
     import setproctitle
+
+    from kubette.component_base import process_title
+
+    shown = process_title.command_line()
+    if os.path.basename(shown[0]) == program and shown[1:] == list(argv):
+        return  # warm-started: whoever forked us has seen to it
 
     setproctitle.setproctitle(" ".join([program, *argv]))
     setproctitle.setthreadtitle(program[:15])

@@ -109,7 +109,7 @@ class Loader:
             for path in paths:
                 parsed.extend(unit_file.parse(_read(path), str(path)))
         except OSError as error:
-            return LoadedUnit(name, "error", nothing, str(fragment or ""), error=f"{error.strerror}: {error.filename}")
+            return LoadedUnit(name, "error", nothing, fragment_path=str(fragment or ""), error=f"{error.strerror}: {error.filename}")
         stamps = tuple((str(path), path.stat().st_mtime_ns) for path in paths)
         return self._interpret(name, parsed, fragment, tuple(str(p) for p in paths if p != fragment), stamps)
 
