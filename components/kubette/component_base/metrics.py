@@ -5,6 +5,7 @@ A `Registry` belongs to one process and is built in `app.py`; nothing is registe
 
 import bisect
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 DEFAULT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -87,32 +88,45 @@ class Histogram:
         return lines
 
 
+class Metric(Protocol):
+    """Anything that can be scraped: a name, a help line, a kind, and the sample lines."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def help(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    def render(self) -> list[str]: ...
+
+
 class Registry:
     """The metrics of one process."""
 
     def __init__(self) -> None:
-        self._metrics: dict[str, Counter | Function | Histogram] = {}
+        self._metrics: dict[str, Metric] = {}
 
-    def _add(self, metric: Counter | Function | Histogram) -> None:
+    def add(self, metric: Metric) -> None:
+        """Register a metric of the process's own making."""
         assert metric.name not in self._metrics, f"metric registered twice: {metric.name}"
         self._metrics[metric.name] = metric
 
     def counter(self, name: str, help: str, label_names: Sequence[str] = ()) -> Counter:
         metric = Counter(name, help, label_names)
-        self._add(metric)
+        self.add(metric)
         return metric
 
     def gauge(self, name: str, help: str, label_names: Sequence[str] = ()) -> Gauge:
         metric = Gauge(name, help, label_names)
-        self._add(metric)
+        self.add(metric)
         return metric
 
     def function(self, name: str, help: str, read: Callable[[], float], kind: str = "gauge") -> None:
-        self._add(Function(name, help, read, kind))
+        self.add(Function(name, help, read, kind))
 
     def histogram(self, name: str, help: str, label_names: Sequence[str] = (), buckets: Sequence[float] = DEFAULT_BUCKETS) -> Histogram:
         metric = Histogram(name, help, label_names, buckets)
-        self._add(metric)
+        self.add(metric)
         return metric
 
     def render(self) -> str:

@@ -1,0 +1,73 @@
+"""The flags that every elected component with a secure port has, and what is made of them."""
+
+import socket
+from typing import Any
+
+from kubette.client import kubeconfig
+from kubette.client.leader_election import Config, LeaderElector, new_identity
+from kubette.client.rest import Client
+from kubette.component_base.flags import FlagSet
+from kubette.component_base.run import StartupError
+
+
+def add_serving_flags(flags: FlagSet, port: int) -> None:
+    """The secure port's flags (apiserver's SecureServing and delegating options)."""
+    flags.string("bind-address", "0.0.0.0", "The IP address on which to listen for the --secure-port port.")
+    flags.int("secure-port", port, "The port on which to serve HTTPS with authentication and authorization. If 0, don't serve HTTPS at all.")
+    flags.string("tls-cert-file", help="File containing the default x509 certificate for HTTPS. If not given, a self-signed certificate is made.")
+    flags.string("tls-private-key-file", help="File containing the default x509 private key matching --tls-cert-file.")
+    flags.string("client-ca-file", help="If set, a client certificate signed by one of these authorities is an identity.")
+    flags.string("requestheader-client-ca-file", help="Root certificate bundle of front proxies whose requests name the user in headers.")
+    flags.strings("requestheader-allowed-names", [], "Common names of client certificates that may name the user in headers; empty allows any.")
+    flags.strings("requestheader-username-headers", ["x-remote-user"], "Request headers to inspect for usernames.")
+    flags.strings("requestheader-group-headers", ["x-remote-group"], "Request headers to inspect for groups.")
+    flags.string("authentication-kubeconfig", help="kubeconfig of an account that may create tokenreviews.authentication.k8s.io.")
+    flags.string("authorization-kubeconfig", help="kubeconfig of an account that may create subjectaccessreviews.authorization.k8s.io.")
+    flags.strings("authorization-always-allow-paths", ["/healthz", "/readyz", "/livez"], "HTTP paths to skip during authorization.")
+
+
+def add_leader_election_flags(flags: FlagSet, name: str) -> None:
+    """component-base's LeaderElectionConfiguration."""
+    flags.bool("leader-elect", True, "Start a leader election client and gain leadership before executing the main loop.")
+    flags.duration("leader-elect-lease-duration", 15.0, "How long non-leader candidates wait after the last renewal they observed.")
+    flags.duration("leader-elect-renew-deadline", 10.0, "How long the leader tries to renew before it stops leading.")
+    flags.duration("leader-elect-retry-period", 2.0, "How long clients wait between tries of acquisition and renewal.")
+    flags.string("leader-elect-resource-lock", "leases", "The type of resource object that is used for locking. Only 'leases' is supported.")
+    flags.string("leader-elect-resource-name", name, "The name of the lease.")
+    flags.string("leader-elect-resource-namespace", "kube-system", "The namespace of the lease.")
+
+
+def load_kubeconfig(path: str, master: str = "") -> kubeconfig.ClientConfig:
+    """Raises StartupError."""
+    try:
+        return kubeconfig.load(path, master=master)
+    except kubeconfig.KubeconfigError as error:
+        raise StartupError(str(error)) from error
+
+
+def leader_elector(client: Client, options: Any) -> LeaderElector | None:
+    """None with --leader-elect=false. Raises StartupError for times that cannot work."""
+    if not options.leader_elect:
+        return None
+    if options.leader_elect_resource_lock != "leases":
+        raise StartupError(f"unrecognized resource lock: {options.leader_elect_resource_lock}")
+    try:
+        return LeaderElector(
+            client,
+            Config(
+                options.leader_elect_resource_name,
+                new_identity(socket.gethostname()),
+                options.leader_elect_resource_namespace,
+                options.leader_elect_lease_duration,
+                options.leader_elect_renew_deadline,
+                options.leader_elect_retry_period,
+            ),
+        )
+    except ValueError as error:
+        raise StartupError(str(error)) from None
+
+
+def reviewer(options: Any, user_agent: str) -> Client | None:
+    """The client that asks TokenReviews and SubjectAccessReviews for the secure port; kubeadm gives both flags the same file."""
+    path = options.authentication_kubeconfig or options.authorization_kubeconfig
+    return Client(load_kubeconfig(path), user_agent) if path else None
