@@ -52,7 +52,7 @@ class Group:
 
     def pids(self) -> list[int]:
         """The processes in the group and below it."""
-        found = []
+        found: list[int] = []
         for folder, _, _ in os.walk(self.path):
             try:
                 with open(os.path.join(folder, "cgroup.procs")) as file:

@@ -26,7 +26,7 @@ class LineFormatter:
         """The lines that `data` completes; the rest is kept (never more than one part)."""
         *lines, rest = (self._pending + data).split(b"\n")
         head = f"{timestamp(now_ns)} {self.stream} ".encode()
-        out = []
+        out: list[bytes] = []
         for line in lines:
             parts = self._parts(line)
             out.extend(head + b"P " + part + b"\n" for part in parts[:-1])

@@ -83,7 +83,6 @@ def members(marks: Marks, foreign: Collection[int]) -> list[int]:
     everything = snapshot()
     own_pid = os.getpid()
     own_namespace = mount_namespace("self")
-    found = []
     inherited: dict[int, bool] = {own_pid: False}
 
     def belongs(pid: int) -> bool:
@@ -105,7 +104,4 @@ def members(marks: Marks, foreign: Collection[int]) -> list[int]:
             return True
         return environment_value(process.pid, "INVOCATION_ID") == marks.invocation_id
 
-    for pid in sorted(everything):
-        if pid != own_pid and belongs(pid):
-            found.append(pid)
-    return found
+    return [pid for pid in sorted(everything) if pid != own_pid and belongs(pid)]
