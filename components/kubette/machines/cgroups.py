@@ -79,3 +79,13 @@ def mount_own(target: Path) -> None:
     """Show the machine its own groups (it is in a cgroup namespace of its own), writable where they are ours."""
     with contextlib.suppress(OSError):
         namespaces.mount("cgroup2", target, "cgroup2", namespaces.MS_NOSUID | namespaces.MS_NODEV | namespaces.MS_NOEXEC)
+
+
+def remove_leftovers(cluster: str) -> None:
+    """Remove empty groups that a killed supervisor of this cluster could not remove itself (a group with a process in it stays)."""
+    base = hierarchy()
+    if base is None:
+        return
+    for group in _own(base).glob(f"kubette-{cluster}-[0-9]*"):
+        if group.name.removeprefix(f"kubette-{cluster}-").isdigit():
+            remove(group)

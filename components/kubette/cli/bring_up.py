@@ -1,0 +1,192 @@
+"""The phases of `kubette up`: machines, then `kubeadm init` and `kubeadm join` on them, through the same door as `kubette ssh`."""
+
+import dataclasses
+import hashlib
+import secrets
+import socket
+import string
+from typing import Any
+
+import yaml
+
+from kubette.cli import kubeconfig_file, readiness
+from kubette.cli.errors import PhaseError
+from kubette.cli.machine_commands import Batch
+from kubette.cli.progress import Progress
+from kubette.machines import client, launch, layout, spec
+from kubette.stdx import files
+
+READY_TIMEOUT_S = 240.0
+API_TIMEOUT_S = 120.0
+ROOT_KUBECONFIG = "kubeconfig of root"
+KUBECTL_FOR_ROOT = "mkdir -p /root/.kube && cp /etc/kubernetes/admin.conf /root/.kube/config"  # what kubeadm tells its user to do
+
+
+def new_token() -> str:
+    """A bootstrap token: six characters and sixteen."""
+    letters = string.ascii_lowercase + string.digits
+    return "".join(secrets.choice(letters) for _ in range(6)) + "." + "".join(secrets.choice(letters) for _ in range(16))
+
+
+def ca_hash(ca_pem: bytes) -> str:
+    """The pin of the cluster's CA (RFC 7469: its public key)."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    key = x509.load_pem_x509_certificate(ca_pem).public_key()
+    return "sha256:" + hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
+
+
+def init_command(cluster: spec.Cluster, token: str, certificate_key: str) -> list[str]:
+    """`kubeadm init` for the first control plane."""
+    first = cluster.control_planes[0]
+    command = [
+        "kubeadm",
+        "init",
+        f"--apiserver-advertise-address={first.address}",
+        f"--apiserver-cert-extra-sans=127.0.0.1,localhost,{spec.LOAD_BALANCER_ADDRESS}",
+        f"--pod-network-cidr={spec.POD_NETWORK}",
+        f"--kubernetes-version={cluster.kubernetes_version}",
+        f"--node-name={first.name}",
+        f"--token={token}",
+    ]
+    if len(cluster.control_planes) > 1:
+        command += [f"--control-plane-endpoint={cluster.endpoint}", "--upload-certs", f"--certificate-key={certificate_key}"]
+    return command
+
+
+def join_command(cluster: spec.Cluster, machine: spec.Machine, token: str, pin: str, certificate_key: str) -> list[str]:
+    """`kubeadm join` for any other machine."""
+    command = ["kubeadm", "join", cluster.endpoint, f"--token={token}", f"--discovery-token-ca-cert-hash={pin}", f"--node-name={machine.name}"]
+    if machine.role == "control-plane":
+        command += ["--control-plane", f"--certificate-key={certificate_key}", f"--apiserver-advertise-address={machine.address}"]
+    return command
+
+
+class BringUp:
+    """One run of `kubette up`. Each phase can be told to go on where an earlier run stopped."""
+
+    def __init__(self, place: layout.Layout, cluster: spec.Cluster, progress: Progress) -> None:
+        self._place, self.cluster, self._progress = place, cluster, progress
+        self._token, self._certificate_key = new_token(), secrets.token_hex(32)
+        self._token_is_known = False
+        self._pids: dict[str, int] = {}
+        self._started: dict[str, float] = {}
+
+    def run(self, api_socket: socket.socket) -> None:
+        """Everything up to Ready nodes. Raises PhaseError."""
+        names = ", ".join(m.name for m in self.cluster.machines)
+        with self._progress.phase(f"Starting machines: {names}"):
+            launch.start(self._place, self.cluster, api_socket)
+            api_socket.close()
+            self._start_machines()
+        if self.cluster.initialized:
+            self._write_kubeconfig()
+            with self._progress.phase("Starting the control plane"):
+                failure = readiness.wait_api(self._place.kubeconfig, API_TIMEOUT_S)
+                if failure:
+                    raise PhaseError("kube-apiserver", f"the API server did not answer within {API_TIMEOUT_S:.0f} s: {failure}", [])
+        else:
+            self._initialize()
+        self._join()
+        self._wait_ready()
+
+    def _start_machines(self) -> None:
+        with client.Control(self._place) as control:
+            for machine in self.cluster.machines:
+                control.send("StartMachine", name=machine.name)
+            for _ in self.cluster.machines:
+                try:
+                    status = control.result(control.receive())
+                except client.ControlError as error:
+                    raise PhaseError("machine", str(error), []) from error
+                self._pids[status["name"]] = status["pid"]
+                self._started[status["name"]] = status["startedAt"]
+
+    def _batch_start(self, batch: Batch, machine: spec.Machine, command: list[str]) -> None:
+        log = self._place.root / "logs" / f"kubeadm-{machine.name}.log"
+        batch.start(machine.name, self._pids[machine.name], " ".join(command[:2]), command, log)
+
+    def _initialize(self) -> None:
+        first = self.cluster.control_planes[0]
+        with self._progress.phase(f"Starting the control plane: kubeadm init on {first.name}"), Batch() as batch:
+            self._batch_start(batch, first, init_command(self.cluster, self._token, self._certificate_key))
+            batch.wait_all()
+            self._token_is_known = True
+            self._prepare_root(batch, first)
+            batch.wait_all()
+            self.cluster = dataclasses.replace(self.cluster, initialized=True, joined=(first.name,))
+            self._place.save(self.cluster)
+            self._write_kubeconfig()
+            with client.Control(self._place) as control:
+                control.call("ReloadGateway")
+
+    def _prepare_root(self, batch: Batch, machine: spec.Machine) -> None:
+        """kubectl works for root on a control plane."""
+        batch.start(machine.name, self._pids[machine.name], ROOT_KUBECONFIG, [KUBECTL_FOR_ROOT], self._place.root / "logs" / "up.log")
+
+    def _join(self) -> None:
+        """Workers all at once; control planes one after another, since each changes etcd's membership."""
+        missing = [m for m in self.cluster.machines if m.name not in self.cluster.joined]
+        if not missing:
+            return
+        with self._progress.phase(f"Joining: {', '.join(m.name for m in missing)}"), Batch() as batch:
+            pin = ca_hash(kubeconfig_file.ca_certificate(yaml.safe_load(self._place.kubeconfig.read_text())))
+            self._make_token_known(batch)
+            waiting = [m for m in missing if m.role == "control-plane"]
+
+            def join(machine: spec.Machine) -> None:
+                self._batch_start(batch, machine, join_command(self.cluster, machine, self._token, pin, self._certificate_key))
+
+            for machine in [*waiting[:1], *(m for m in missing if m.role == "worker")]:
+                join(machine)
+            del waiting[:1]
+            while one := batch.wait_any():
+                if one.title == ROOT_KUBECONFIG:
+                    continue
+                machine = self.cluster.machine(one.machine)
+                self._has_joined(machine)
+                if machine.role == "control-plane":
+                    self._prepare_root(batch, machine)
+                    if waiting:
+                        join(waiting.pop(0))
+
+    def _has_joined(self, machine: spec.Machine) -> None:
+        joined = {*self.cluster.joined, machine.name}
+        self.cluster = dataclasses.replace(self.cluster, joined=tuple(m.name for m in self.cluster.machines if m.name in joined))
+        self._place.save(self.cluster)
+
+    def _make_token_known(self, batch: Batch) -> None:
+        """An `up` that goes on where an interrupted one stopped has a token that the cluster does not know yet."""
+        if self._token_is_known:
+            return
+        first = self.cluster.control_planes[0]
+        command = ["kubeadm", "token", "create", self._token]
+        batch.start(first.name, self._pids[first.name], "kubeadm token create", command, self._place.root / "logs" / "up.log")
+        batch.wait_all()
+
+    def _wait_ready(self) -> None:
+        with self._progress.phase("Waiting for the nodes to be Ready"):
+            missing = readiness.wait_nodes(self._place.kubeconfig, self._started, READY_TIMEOUT_S)
+            if missing:
+                raise PhaseError(
+                    f"kubelet on {missing[0]}", f"nodes not Ready within {READY_TIMEOUT_S:.0f} s: {', '.join(missing)}", self._kubelet_log(missing[0])
+                )
+
+    def _kubelet_log(self, machine: str) -> list[str]:
+        """The kubelet's journal, asked of the machine itself."""
+        log = self._place.root / "logs" / f"kubelet-{machine}.log"
+        log.unlink(missing_ok=True)
+        with Batch() as batch:
+            try:
+                batch.start(machine, self._pids[machine], "journalctl", ["journalctl", "-u", "kubelet", "-n", "20", "--no-pager"], log)
+                batch.wait_all()
+            except PhaseError as error:
+                return error.tail
+        return log.read_text(errors="replace").splitlines()[-20:]
+
+    def _write_kubeconfig(self) -> dict[str, Any]:
+        admin_conf = self._place.machine_root(self.cluster.control_planes[0].name) / "etc/kubernetes/admin.conf"
+        config = kubeconfig_file.for_host(kubeconfig_file.read(admin_conf), self.cluster.context, self.cluster.api_port)
+        files.write_atomic(self._place.kubeconfig, yaml.safe_dump(config, sort_keys=False), 0o600)
+        return config
