@@ -103,14 +103,10 @@ def load(options: Any) -> Config:
         faults.append(f"--storage-backend invalid, allowed values: etcd3. If not specified, it will default to 'etcd3': {options.storage_backend}")
     if not 0 <= options.secure_port <= 65535:
         faults.append(f"--secure-port {options.secure_port} must be between 1 and 65535, inclusive. It cannot be turned off with 0")
-    for mode in options.authorization_mode:
-        if mode not in AUTHORIZATION_MODES:
-            faults.append(f'authorization-mode "{mode}" is not a valid mode')
-    for mode in sorted({m for m in options.authorization_mode if options.authorization_mode.count(m) > 1}):
-        faults.append(f'authorization-mode "{mode}" has been specified more than once')
-    for kind in options.kubelet_preferred_address_types:
-        if kind not in ADDRESS_TYPES:
-            faults.append(f'--kubelet-preferred-address-types contains unknown type "{kind}"')
+    modes, types = options.authorization_mode, options.kubelet_preferred_address_types
+    faults += [f'authorization-mode "{mode}" is not a valid mode' for mode in modes if mode not in AUTHORIZATION_MODES]
+    faults += [f'authorization-mode "{mode}" has been specified more than once' for mode in dict.fromkeys(modes) if modes.count(mode) > 1]
+    faults += [f'--kubelet-preferred-address-types contains unknown type "{one}"' for one in types if one not in ADDRESS_TYPES]
     if options.endpoint_reconciler_type not in ("lease", "none"):
         faults.append(f'--endpoint-reconciler-type must be one of [lease none], got "{options.endpoint_reconciler_type}"')
     if bool(options.tls_cert_file) != bool(options.tls_private_key_file):

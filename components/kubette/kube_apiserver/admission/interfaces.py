@@ -43,7 +43,7 @@ class AdmissionAttributes:
 
 
 class Lister(Protocol):
-    """Read access to what is stored, from the watch cache (which may be a moment old). Every call answers fresh copies.
+    """Read access to what is stored, from the watch cache (a moment old at most). The objects are shared: copy before change.
 
     `version` changes whenever any object of the resource does: what is derived from a list can be kept until then.
     """

@@ -42,12 +42,13 @@ def with_revision(head: bytes, value: bytes, revision: int) -> bytes:
 class Record:
     """`key` is relative to the resource's prefix."""
 
-    __slots__ = ("_fields", "_labels", "_views", "data", "key", "revision")
+    __slots__ = ("_fields", "_labels", "_shared", "_views", "data", "key", "revision")
 
     def __init__(self, key: str, revision: int, data: bytes) -> None:
         self.key = key
         self.revision = revision
         self.data = data
+        self._shared: Object | None = None
         self._labels: dict[str, str] | None = None
         self._fields: dict[str, str] | None = None
         self._views: dict[Any, bytes] | None = None
@@ -64,6 +65,12 @@ class Record:
         """A fresh copy of the object."""
         obj: Object = orjson.loads(self.data)
         return obj
+
+    def shared(self) -> Object:
+        """The object, parsed once and kept: for readers inside the server, who do not change it."""
+        if self._shared is None:
+            self._shared = self.object()
+        return self._shared
 
     def labels(self) -> dict[str, str]:
         """The labels; do not change them."""

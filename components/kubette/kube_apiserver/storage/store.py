@@ -24,6 +24,7 @@ from kubette.stdx.clock import Clock
 
 Object = dict[str, Any]
 RETRIES = 100  # of a compare-and-swap that always comes second; upstream tries without end, a limit names the trouble
+BEHIND = "the watch cache did not catch up with etcd"
 
 
 class Remove:
@@ -78,8 +79,27 @@ class Store:
         except EtcdError as error:
             raise translate(error) from error
         except TooLarge as error:
-            raise status.timeout("the watch cache is behind etcd", 1) from error
+            raise status.timeout(BEHIND, 1) from error
         return self._record(answer.kvs[0]) if answer.kvs else None
+
+    async def wait_ready(self) -> None:
+        """Have the watch cache."""
+        if not self.cacher.ready:
+            try:
+                await self.cacher.wait_ready()
+            except EtcdError as error:
+                raise translate(error) from error
+            except TooLarge as error:
+                raise status.timeout(BEHIND, 1) from error
+
+    async def consistent(self) -> None:
+        """Make the watch cache as new as everything acknowledged before this call."""
+        try:
+            await self.cacher.consistent()
+        except EtcdError as error:
+            raise translate(error) from error
+        except TooLarge as error:
+            raise status.timeout(BEHIND, 1) from error
 
     async def get(self, namespace: str, name: str) -> Record:
         found = await self.find(namespace, name)
