@@ -1,0 +1,1 @@
+"""Bootstrap tokens: the signed cluster-info that `kubeadm join` trusts, and the end of expired tokens."""

@@ -1,0 +1,1 @@
+"""Certificate signing requests: approval of kubelet clients, signing, cleaning."""

@@ -1,0 +1,1 @@
+"""EndpointSlices of services: what kube-proxy and DNS read."""

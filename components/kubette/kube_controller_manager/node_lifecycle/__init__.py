@@ -1,0 +1,1 @@
+"""Node lifecycle: silent nodes become Unknown, conditions become taints, zones limit the eviction rate."""
