@@ -99,6 +99,8 @@ def _handler(grpc: Any, method: services.Method, implementation: Any) -> Any:
 
 
 def _grpc_server(implementations: dict[str, Any]) -> Any:
+    # Children of this process execute at once; gRPC's fork handlers would only slow them and log.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
     import grpc
     import grpc.aio
 
