@@ -214,7 +214,7 @@ def container_config(pod: Pod, container: Object, inputs: ContainerInputs, node:
         tty=bool(container.get("tty")),
     )
     for key, value in inputs.environment.items():
-        config.envs.add(key=key, value=value)
+        config.envs.add(key=key, value=value.encode(errors="surrogateescape"))
     for mount in inputs.mounts:
         config.mounts.add(
             container_path=mount.container_path,

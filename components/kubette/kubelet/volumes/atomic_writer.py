@@ -26,8 +26,10 @@ class File:
 def write(directory: Path, payload: Mapping[str, File], group: int | None = None) -> bool:
     """Make the directory show exactly `payload` (relative paths); answers whether anything changed. Raises OSError, ValueError."""
     for path in payload:
-        if not path or path.startswith("/") or ".." in path.split("/") or path.startswith("..") or len(path) > PATH_BYTES_MAX:
+        if not path or path.startswith(("/", "..")) or ".." in path.split("/") or len(path) > PATH_BYTES_MAX:
             raise ValueError(f"invalid path {path!r}: must not be absolute, contain or begin with '..'")
+    if group is not None:
+        payload = {path: File(file.content, file.mode | 0o040) for path, file in payload.items()}
     directory.mkdir(parents=True, exist_ok=True)
     link = directory / DATA
     old = os.readlink(link) if link.is_symlink() else ""
@@ -41,7 +43,7 @@ def write(directory: Path, payload: Mapping[str, File], group: int | None = None
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(file.content)
         _own(target, group)
-        os.chmod(target, file.mode if group is None else file.mode | 0o040)
+        os.chmod(target, file.mode)
     os.chmod(fresh, 0o755)
     temporary = directory / NEW_DATA
     temporary.unlink(missing_ok=True)

@@ -63,7 +63,7 @@ class VolumeManager:
         return paths, failures
 
     async def _set_up(self, pod: Object, volume: Object) -> Path:
-        name = volume["name"]
+        name = str(volume["name"])
         kind = next((k for k in volume if k != "name"), "emptyDir")
         if kind == "hostPath":
             return host_path.prepare(volume["hostPath"])
@@ -76,7 +76,7 @@ class VolumeManager:
             raise VolumeError("no volume plugin matched: only hostPath and local persistent volumes can be mounted")
         if kind not in PLUGIN:
             raise VolumeError("no volume plugin matched")
-        path = self._root / pod_spec.uid(pod) / "volumes" / PLUGIN[kind] / name
+        path: Path = self._root / pod_spec.uid(pod) / "volumes" / PLUGIN[kind] / name
         if kind == "emptyDir":
             self._empty_dir(path, volume["emptyDir"] or {}, self._group(pod))
             return path

@@ -1,0 +1,7 @@
+"""placeholder"""
+
+from typing import Any
+
+
+async def start(*args: Any) -> None:
+    return
