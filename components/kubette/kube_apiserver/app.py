@@ -18,6 +18,7 @@ from kubette.component_base.run import StartupError
 from kubette.etcd_client import Client, EtcdError
 from kubette.kube_apiserver import compactor, config, identity, serving_cert
 from kubette.kube_apiserver.admission import plugins
+from kubette.kube_apiserver.allocators.services import ServiceAllocators
 from kubette.kube_apiserver.bootstrap.hooks import PostStart
 from kubette.kube_apiserver.config import Config
 from kubette.kube_apiserver.core import Core
@@ -25,6 +26,7 @@ from kubette.kube_apiserver.discovery import Discovery
 from kubette.kube_apiserver.filters.answer import Answer
 from kubette.kube_apiserver.healthz import Check, Health
 from kubette.kube_apiserver.lister import CacheLister
+from kubette.kube_apiserver.node_proxy import Dialer
 from kubette.kube_apiserver.non_resources import NonResources
 from kubette.kube_apiserver.openapi import OpenAPI
 from kubette.kube_apiserver.resources import Resources
@@ -76,7 +78,19 @@ class App:
         )
         registry = metrics.Registry()
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.core = Core(cfg, resources, chain, self.identity.authorizer, self.feed, self.clock, random.Random(), registry)
+        self.core = Core(
+            cfg, resources, chain, self.identity.authorizer, self.feed, self.clock, random.Random(), registry, lister, self.identity, Dialer(options)
+        )
+        ports = cfg.node_ports
+        self.core.allocators = ServiceAllocators(
+            self.client,
+            options.etcd_prefix.rstrip("/"),
+            options.service_cluster_ip_range,
+            (ports.start, ports.stop - 1),
+            self.core.now,
+            self.core.new_uid,
+            self.core.rng,
+        )
         self.core.fatal = self._fail
         self.post_start = PostStart(self.core, self.client, cfg)
         self._stopping = False

@@ -5,16 +5,18 @@ import random
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from aiohttp import web
 
 from kubette.apimachinery import timestamps
 from kubette.component_base.metrics import Registry
-from kubette.kube_apiserver.admission.interfaces import Chain
+from kubette.kube_apiserver.admission.interfaces import Chain, Lister
+from kubette.kube_apiserver.allocators.services import ServiceAllocators
 from kubette.kube_apiserver.auth.interfaces import Authorizer, UserInfo
 from kubette.kube_apiserver.config import Config
 from kubette.kube_apiserver.filters.negotiation import PLAIN, Form
+from kubette.kube_apiserver.identity import Identity
+from kubette.kube_apiserver.node_proxy import Dialer
 from kubette.kube_apiserver.registry.strategy import Context
 from kubette.kube_apiserver.request_info import RequestInfo
 from kubette.kube_apiserver.resources import Resource, Resources
@@ -34,8 +36,11 @@ class Core:
     clock: Clock
     rng: random.Random
     metrics: Registry
+    lister: Lister
+    identity: Identity
+    dialer: Dialer
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    allocators: Any = None  # ServiceAllocators; None until bootstrap has made them
+    allocators: ServiceAllocators | None = None
     fatal: Callable[[Exception], None] = lambda error: None
 
     def now(self) -> str:

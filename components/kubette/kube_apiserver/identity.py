@@ -1,6 +1,6 @@
 """Wiring of authentication and authorization from the flags."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ import orjson
 from kubette.component_base.run import StartupError
 from kubette.kube_apiserver.admission.interfaces import Lister
 from kubette.kube_apiserver.auth import authenticators, rbac
-from kubette.kube_apiserver.auth.interfaces import NO_OPINION, Authenticator, Authorizer, AuthzAttributes, Decision, Verdict
+from kubette.kube_apiserver.auth.interfaces import NO_OPINION, Authenticator, Authorizer, AuthzAttributes, Credentials, Decision, UserInfo, Verdict
 from kubette.kube_apiserver.auth.node import NodeAuthorizer
 from kubette.kube_apiserver.auth.service_account_tokens import ServiceAccountToken, TokenIssuer
 from kubette.kube_apiserver.filters.answer import Answer
@@ -25,6 +25,13 @@ class Identity:
     tokens: ServiceAccountToken | None
     issuer: TokenIssuer | None
     audiences: tuple[str, ...]
+
+    async def authenticate_token(self, request: Credentials, audiences: Sequence[str]) -> UserInfo | None:
+        """Who a token belongs to, if it is meant for one of the audiences (TokenReview)."""
+        token = authenticators.bearer_token(request)
+        if self.tokens is not None and token.count(".") == 2:
+            return await self.tokens.authenticate_token(token, audiences)
+        return await self.authenticator.authenticate(request)
 
     def openid_configuration(self) -> Answer:
         """RFC 8414's discovery document of the issuer."""
