@@ -288,9 +288,22 @@ def _close_others(keep: int, first: int = 3) -> None:
     os.closerange(max(first, keep + 1), 1 << 16)
 
 
+def _release_terminal() -> None:
+    """Give up the controlling terminal that init set up, so that the container's own session can take it."""
+    import fcntl
+    import termios
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the kernel tells a session that lost its terminal
+    with contextlib.suppress(OSError):
+        fcntl.ioctl(0, termios.TIOCNOTTY)
+    signal.signal(signal.SIGHUP, before)
+
+
 def create(spec_path: str) -> int:
     """Make the container of a spec. Exit code 0 once its first process runs."""
     spec = _read(spec_path)
+    if spec["process"]["tty"]:
+        _release_terminal()
     read, report = os.pipe2(os.O_CLOEXEC)
     try:
         _join_cgroups(spec["cgroups"])

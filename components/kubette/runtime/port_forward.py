@@ -78,7 +78,7 @@ async def _forward_pair(server: wire.SpdyServer, data: wire.SpdyStream, error: w
     except (OSError, CriError, TimeoutError) as problem:
         # kubectl prints this text behind "an error occurred forwarding".
         with contextlib.suppress(ConnectionError):
-            await error.send(f"failed to connect to localhost:{port} inside namespace: {problem}".encode())
+            await error.send(str(problem).encode())
             await error.close()
             await data.close()
         return
@@ -120,7 +120,7 @@ async def _forward_channels(messages: wire.Messages, dial: Dial, ports: tuple[in
             try:
                 reader, writers[2 * index] = await dial(port)
             except (OSError, CriError, TimeoutError) as problem:
-                await messages.send(bytes([2 * index + 1]) + f"failed to connect to localhost:{port} inside namespace: {problem}".encode())
+                await messages.send(bytes([2 * index + 1]) + str(problem).encode())
                 continue
             readers.append(group.start(_channel_from_pod(messages, 2 * index, reader)))
         async for message in messages:
