@@ -97,7 +97,7 @@ class Flag:
 
     @property
     def dest(self) -> str:
-        return self.name.replace("-", "_")
+        return self.name.replace("-", "_").replace(".", "_")
 
 
 class Options:

@@ -1,0 +1,1 @@
+"""coredns's place: the names of the cluster, and everybody else's by asking upstream."""
