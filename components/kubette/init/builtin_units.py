@@ -1,8 +1,8 @@
 """Pure: the units init has without a file.
 
-The machine's /usr/lib/systemd/system is a read-only view of the *host's*: its services are the host's business (and may need hardware, D-Bus
-or the host's own daemons), so init does not read it. What unit files of packages rely on are systemd's passive targets; they are
-written down here. A file of the same name in one of the searched directories replaces the text.
+The host's /usr/lib/systemd/system is not read: its services are the host's business (and may need hardware, D-Bus or the host's own
+daemons). What unit files of packages rely on are systemd's passive targets; they are written down here. A file of the same name in one of
+the searched directories (see `loader`) replaces the text.
 """
 
 _TARGETS = {

@@ -1,7 +1,8 @@
 """Where units come from: fragments, drop-ins, aliases, masks, templates and `.wants` directories (systemd.unit(5), "Unit File Load Path").
 
-Searched are /etc, /run and /usr/local/lib, in systemd's order of precedence. Not /usr/lib/systemd/system: on a machine this is the host's
-directory (see `builtin_units`). A package of the machine's own therefore installs its units in /usr/local/lib/systemd/system.
+Searched are /etc, /run and /usr/local/lib, in systemd's order of precedence. /usr is a view of the host's, and the host's services are its own
+business; but on a machine our `systemd/` folder is bound over /usr/lib/systemd/system (machines/root_tree.py). So that directory counts exactly when it is
+a mount of its own, which a host's never is.
 """
 
 import os
@@ -14,11 +15,17 @@ from kubette.init import builtin_units, service_spec, unit_file
 from kubette.init.service_spec import ServiceSpec, UnitSpec
 
 SEARCH_PATH = ("/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system")
+VENDOR_DIRECTORY = "/usr/lib/systemd/system"
 # Where `systemctl enable` links to, and transient units would be.
 CONFIG_DIRECTORY = SEARCH_PATH[0]
 UNIT_SUFFIXES = ("service", "target", "scope", "slice")
 NAME_PATTERN = re.compile(r"[A-Za-z0-9:_.\\@-]{1,250}\.(service|target|scope|slice|socket|timer|mount|path|device|swap|automount)")
 UNIT_FILE_BYTES_MAX = 1 << 20
+
+
+def search_path() -> tuple[str, ...]:
+    """The directories to read on this machine."""
+    return (*SEARCH_PATH, VENDOR_DIRECTORY) if os.path.ismount(VENDOR_DIRECTORY) else SEARCH_PATH
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,23 +93,13 @@ class CriLogSink:
             return  # a full disk costs log lines, never the container
 
 
-class FileSink:
-    """StandardOutput=file:/append:/truncate: the process writes the file itself; nothing passes through init."""
-
-    def feed(self, stream: str, data: bytes) -> None:
-        return
-
-    def finish(self, stream: str) -> None:
-        return
-
-
 class Reader:
     """One read end. `ended` is called once, at the end of the file or at `close`."""
 
     def __init__(self, fd: int, stream: str, sink: Sink, tap: Callable[[str, bytes], None], ended: Callable[["Reader"], None]) -> None:
         self.stream = stream
         self.fd = fd
-        self._sink, self._tap, self._ended = sink, tap, ended
+        self.sink, self._tap, self._ended = sink, tap, ended
         os.set_blocking(fd, False)
         asyncio.get_running_loop().add_reader(fd, self._readable)
 
@@ -124,7 +114,7 @@ class Reader:
         if not data:
             self.close()
             return False
-        self._sink.feed(self.stream, data)
+        self.sink.feed(self.stream, data)
         self._tap(self.stream, data)
         return True
 
@@ -140,7 +130,7 @@ class Reader:
         asyncio.get_running_loop().remove_reader(self.fd)
         os.close(self.fd)
         self.fd = -1
-        self._sink.finish(self.stream)
+        self.sink.finish(self.stream)
         self._ended(self)
 
 

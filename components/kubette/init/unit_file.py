@@ -256,7 +256,7 @@ def template_of(unit: str) -> str:
     return f"{prefix}@.{suffix}" if at and instance else ""
 
 
-_TIME_UNITS_S = {
+TIME_UNITS_S = {
     "us": 1e-6, "usec": 1e-6, "µs": 1e-6,
     "ms": 1e-3, "msec": 1e-3,
     "": 1.0, "s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0,
@@ -277,9 +277,9 @@ def parse_time_span(text: str) -> float:
         raise UnitFileError(f"invalid time span: {text}")
     total = 0.0
     for number, unit in re.findall(r"(\d+(?:\.\d*)?)\s*([a-zµ]*)", body):
-        if unit not in _TIME_UNITS_S:
+        if unit not in TIME_UNITS_S:
             raise UnitFileError(f"invalid time span: {text}")
-        total += float(number) * _TIME_UNITS_S[unit]
+        total += float(number) * TIME_UNITS_S[unit]
     return total
 
 

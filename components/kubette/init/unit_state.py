@@ -242,6 +242,11 @@ class ServiceMachine:
     def active_state(self) -> str:
         return ACTIVE_STATE[self.state]
 
+    @property
+    def started(self) -> bool:
+        """Whether this run got as far as being up (a oneshot: as having done its work)."""
+        return self._started
+
     def adopt(self, unit: UnitSpec, spec: ServiceSpec) -> None:
         """The unit file changed (daemon-reload): the new settings count from now on; the state and the start counter stay."""
         self.unit, self.spec = unit, spec
@@ -300,9 +305,9 @@ class ServiceMachine:
     def _exit_log(self, event: Exited) -> Log | None:
         result = self._main_result(event) if event.which == MAIN else self.judge(event, self._ignores_failure())
         what = "Main process" if event.which == MAIN else "Control process"
-        if result == "success" and event.code == "exited" and event.status == 0:
+        if result == "success":
             return None
-        priority = INFO if result == "success" else NOTICE if event.code == "exited" else WARNING
+        priority = NOTICE if event.code == "exited" else WARNING
         return Log(priority, f"{self.unit.name}: {what} exited, code={event.code}, status={describe_status(event.code, event.status)}")
 
     def _note(self, result: str) -> None:
