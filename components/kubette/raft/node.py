@@ -107,6 +107,13 @@ class Node:
 
     # Outputs
 
+    def take_immediate(self) -> tuple[Sequence[Message], Sequence[ReadState]]:
+        """What depends on nothing that is still to be persisted, also while a Ready is under way: requests of a leader, reads."""
+        out = self.raft.out
+        messages, read_states = out.messages, out.read_states
+        out.messages, out.read_states = [], []
+        return messages, read_states
+
     def has_ready(self) -> bool:
         raft, log, out = self.raft, self.raft.log, self.raft.out
         return self._under_way is None and bool(

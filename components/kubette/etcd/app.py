@@ -1,0 +1,214 @@
+"""Wiring: opens the data directory, builds every part, starts the tasks, listens; runs until cancelled."""
+
+import asyncio
+import contextlib
+import gc
+import json
+import ssl
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
+
+from kubette.component_base import logs, tls
+from kubette.component_base.metrics import Registry
+from kubette.component_base.run import StartupError
+from kubette.etcd import bootstrap, compactor, transport
+from kubette.etcd.config import Config, Tls
+from kubette.etcd.raft_loop import RaftLoop
+from kubette.etcd.rim import http1, listener
+from kubette.etcd.rim.grpc import GrpcHandler
+from kubette.etcd.server import REQUEST_OVERHEAD_BYTES, Limits, Server
+from kubette.etcd.services.cluster import Cluster
+from kubette.etcd.services.http import Health, Questions, register_metrics
+from kubette.etcd.services.kv import KV
+from kubette.etcd.services.lease import Lease
+from kubette.etcd.services.maintenance import Maintenance
+from kubette.etcd.services.watch import Watch
+from kubette.etcd.transport import SNAPSHOT_PATH, Transport
+from kubette.etcd.version import cluster_version
+from kubette.stdx.clock import SYSTEM_CLOCK
+from kubette.stdx.tasks import Scope
+
+log = logs.logger(__name__)
+HOUSEKEEPING_S = 0.25  # timeouts of requests are as exact as this
+CERTIFICATE_REFRESH_S = 30.0
+
+
+async def serve(config: Config, version: str) -> None:
+    """Run one member. Raises StartupError, and OSError when the disk fails."""
+    peer_server, peer_client = _peer_contexts(config.peer_tls)
+    booted = await bootstrap.open_member(config, peer_client)
+    limits = Limits(
+        max_request_bytes=config.max_request_bytes,
+        max_txn_ops=config.max_txn_ops,
+        quota_bytes=config.quota_bytes,
+        snapshot_count=config.snapshot_count,
+        max_snapshots=config.max_snapshots,
+        request_timeout_s=5.0 + 2 * config.election_s,
+    )
+    server = Server(booted.member_id, booted.cluster_id, booted.state, booted.snap_directory, limits, SYSTEM_CLOCK, config.election_s)
+    async with Scope() as scope:
+        peers = Transport(server, version, config.advertise_peer_urls, peer_client, scope)
+        raft = RaftLoop(booted.node, booted.wal, server, peers.send, config.heartbeat_s)
+        server.attach(raft)
+        server.on_members_changed.append(peers.update)
+        for member in booted.seeds:
+            peers.add(member)
+        peers.update()
+        services = _Services(config, version, server, peers)
+        try:
+            async with contextlib.AsyncExitStack() as stack:
+                for url in config.listen_peer_urls:
+                    await _listen(stack, url, peer_server, None, services.handle_peer, scope, lambda path: path == SNAPSHOT_PATH)
+                if config.initial_corrupt_check:
+                    await _check_corruption(server, peers, peer_client)
+                _start(scope, config, version, booted, server, raft, peers, services)
+                await _run(stack, scope, config, server, services)
+        finally:
+            await scope.cancel()
+            raft.close()
+
+
+class _Services:
+    """The services of one server, and who answers which path."""
+
+    def __init__(self, config: Config, version: str, server: Server, peers: Transport) -> None:
+        self._peers = peers
+        self.registry = Registry()
+        register_metrics(self.registry, server)
+        self.kv = KV(server)
+        self.watch = Watch(server, config.progress_notify_s)
+        self.lease = Lease(server, peers.ask_leader)
+        self.cluster = Cluster(server, config.token, peers.ask_leader, config.strict_reconfig)
+        self.maintenance = Maintenance(server, version, cluster_version(version))
+        self.health = Health(server, version, self.registry)
+        self._questions = Questions(server, self.lease, self.cluster, self.health)
+        self.methods = {
+            **self.kv.methods(),
+            **self.watch.methods(),
+            **self.lease.methods(),
+            **self.cluster.methods(),
+            **self.maintenance.methods(),
+        }
+
+    async def handle_peer(self, request: http1.Request) -> http1.Response:
+        answer = await self._questions.handle(request)
+        return answer if answer is not None else await self._peers.handle(request)
+
+
+def _start(
+    scope: Scope, config: Config, version: str, booted: bootstrap.Booted, server: Server, raft: RaftLoop, peers: Transport, services: _Services
+) -> None:
+    """Start everything that runs beside the requests."""
+    scope.start(raft.run(), name="raft")
+    scope.start(raft.tick_forever(), name="tick")
+    scope.start(peers.keep_links_alive(), name="links")
+    scope.start(server.revoke_expired(), name="leases")
+    scope.start(server.feed_watchers(), name="watchers")
+    scope.start(services.watch.notify_progress(), name="progress")
+    scope.start(_housekeeping(config, server, services), name="housekeeping")
+    scope.start(server.publish(config.name, config.advertise_client_urls), name="publish")
+    scope.start(server.set_cluster_version(cluster_version(version)), name="cluster version")
+    if config.compact_retention:
+        scope.start(compactor.run(server, services.kv, config), name="compactor")
+    # What the log has committed is applied at once; then a single voter need not wait for an election timeout.
+    raft.begin(config.election_ticks if config.tick_advance else 0)
+
+
+async def _run(stack: contextlib.AsyncExitStack, scope: Scope, config: Config, server: Server, services: _Services) -> None:
+    client_context = _client_context(config.client_tls)
+    for url in config.listen_metrics_urls:
+        await _listen(stack, url, client_context, None, services.health.handle, scope)
+    # Requests are served once there is a leader and this member has what was committed (or is still to learn it).
+    waits = (server.ready.wait(), server.removed.wait(), scope.wait())
+    await _first_of(scope, waits)
+    handler = GrpcHandler(services.methods, config.max_request_bytes + REQUEST_OVERHEAD_BYTES, scope)
+    for url in config.listen_client_urls:
+        await _listen(stack, url, client_context, handler, services.health.handle, scope)
+    log.info("Ready to serve client requests", member=f"{server.member_id:x}", cluster=f"{server.cluster_id:x}")
+    # What was loaded lives as long as the process: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+    await _first_of(scope, (server.removed.wait(), scope.wait()))
+
+
+async def _first_of(scope: Scope, works: tuple[Awaitable[object], ...]) -> None:
+    """Wait for the first; a failure is raised. Having been removed from the cluster ends the process."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            await task
+        if (len(tasks) < 3 and tasks[0] in done) or (len(tasks) == 3 and tasks[1] in done):
+            raise StartupError("the member has been permanently removed from the cluster")
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def _housekeeping(config: Config, server: Server, services: _Services) -> None:
+    """What needs a clock, but not an exact one."""
+    leaderless_since: float | None = None
+    while True:
+        await asyncio.sleep(HOUSEKEEPING_S)
+        server.expire_requests()
+        server.retry_reads()
+        services.watch.answer_progress()
+        now = server.clock.monotonic()
+        if server.lead:
+            leaderless_since = None
+        elif leaderless_since is None:
+            leaderless_since = now
+        elif now - leaderless_since > 3 * config.election_s:
+            services.watch.fail_leaderless()
+
+
+async def _check_corruption(server: Server, peers: Transport, context: ssl.SSLContext | None) -> None:
+    """Before anything is served: where a peer has the same revision, its data must have the same hash."""
+    store = server.state.store
+    for member in server.state.membership.sorted():
+        if member.id == server.member_id:
+            continue
+        for url in member.peer_urls[:1]:
+            try:
+                status, _, body = await transport.get(url, f"/members/hashkv?revision={store.current}", context)
+            except (OSError, TimeoutError):
+                continue
+            if status != 200:
+                continue
+            theirs = json.loads(body)
+            if theirs["compact_revision"] == store.compacted and theirs["hash"] != store.hash_kv(store.current):
+                raise StartupError(f"found data inconsistency with peers: member {member.id:x} differs at revision {store.current}")
+
+
+def _peer_contexts(files: Tls) -> tuple[ssl.SSLContext | None, ssl.SSLContext | None]:
+    if not files.cert_file:
+        return None, None
+    server = tls.server_context(files.cert_file, files.key_file, files.ca_file if files.client_cert_auth else "", files.client_cert_auth)
+    return server, tls.client_context(files.ca_file, files.cert_file, files.key_file)
+
+
+def _client_context(files: Tls) -> ssl.SSLContext | None:
+    if not files.cert_file:
+        return None
+    context = tls.server_context(files.cert_file, files.key_file, files.ca_file if files.client_cert_auth else "", files.client_cert_auth)
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    return context
+
+
+async def _listen(
+    stack: contextlib.AsyncExitStack,
+    url: str,
+    context: ssl.SSLContext | None,
+    grpc: GrpcHandler | None,
+    http: http1.Handler,
+    scope: Scope,
+    streams_body: Callable[[str], bool] = lambda _: False,
+) -> None:
+    """Listen on a URL while the stack is open."""
+    parts = urlsplit(url)
+    if parts.scheme == "https" and context is None:
+        raise StartupError(f"cannot listen on TLS for {url}: key and cert files are not presented")
+    assert parts.hostname is not None
+    assert parts.port is not None
+    server = await listener.listen(parts.hostname, parts.port, context if parts.scheme == "https" else None, grpc, http, scope, streams_body)
+    stack.callback(server.close)

@@ -1,0 +1,150 @@
+"""From an empty or used data directory to a node that can run.
+
+A new cluster's log begins with one configuration entry a member, committed: every member writes the same ones, and from there
+on starting for the first time and restarting are the same thing.
+"""
+
+import random
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+from kubette.component_base import logs
+from kubette.component_base.run import StartupError
+from kubette.etcd import membership, snapshotter, transport, wal
+from kubette.etcd.apply import State
+from kubette.etcd.config import Config
+from kubette.etcd.membership import Member
+from kubette.etcd.server import empty_state
+from kubette.etcd_api import raft_pb2
+from kubette.etcd_api.metadata_pb2 import Metadata
+from kubette.raft.core import Options
+from kubette.raft.log import RaftLog
+from kubette.raft.messages import ConfState, Entry, EntryType, HardState, Snapshot
+from kubette.raft.node import Node
+
+log = logs.logger(__name__)
+
+
+@dataclass(slots=True)
+class Booted:
+    """What `open_member` found or made."""
+
+    member_id: int
+    cluster_id: int
+    state: State
+    node: Node
+    wal: wal.Wal
+    snap_directory: Path
+    fresh: bool
+    seeds: list[Member]  # members known before the log says so, when joining
+
+
+async def open_member(config: Config, peer_context: ssl.SSLContext | None) -> Booted:
+    """Open the data directory, creating it for a member that starts for the first time. Raises StartupError."""
+    data_dir, wal_dir = Path(config.data_dir), Path(config.wal_dir)
+    snap_directory = data_dir / "member" / "snap"
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        snap_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fresh = not wal_dir.exists() or not any(wal_dir.glob("*.wal"))
+        seeds: list[Member] = []
+        if fresh:
+            seeds = await _create(config, wal_dir, peer_context)
+        return _open(config, wal_dir, snap_directory, fresh, seeds)
+    except OSError as error:
+        raise StartupError(f"cannot access data directory: {error.strerror or error}: {error.filename or config.data_dir}") from error
+    except (wal.WalError, snapshotter.SnapshotError) as error:
+        raise StartupError(str(error)) from error
+
+
+async def _create(config: Config, wal_dir: Path, peer_context: ssl.SSLContext | None) -> list[Member]:
+    """Write the log of a member that starts for the first time; answers the members it must ask when it joins."""
+    try:
+        initial = membership.parse_initial_cluster(config.initial_cluster)
+    except ValueError as error:
+        raise StartupError(f"error setting up initial cluster: {error}") from None
+    if config.name not in initial:
+        raise StartupError(f'couldn\'t find local name "{config.name}" in the initial cluster configuration')
+    if sorted(initial[config.name]) != sorted(config.advertise_peer_urls):
+        ours = ",".join(f"{config.name}={url}" for url in config.advertise_peer_urls)
+        raise StartupError(f"--initial-cluster has {config.initial_cluster} but missing from --initial-advertise-peer-urls={ours}")
+    if config.new_cluster:
+        members = membership.bootstrap(initial, config.token)
+        cluster_id = membership.cluster_id(member.id for member in members.values())
+        ordered = sorted(members.values(), key=lambda member: member.id)
+        entries = [_add_entry(index, member) for index, member in enumerate(ordered, 1)]
+        _write_log(wal_dir, members[config.name].id, cluster_id, HardState(1, 0, len(entries)), entries)
+        return []
+    members_there, cluster_id = await _ask_members(config, initial, peer_context)
+    own = [member for member in members_there if set(member.peer_urls) == set(config.advertise_peer_urls)]
+    if not own:
+        raise StartupError("error validating peerURLs: member count is unequal or unmatched member while checking PeerURLs")
+    _write_log(wal_dir, own[0].id, cluster_id, HardState(), [])
+    return members_there
+
+
+def _add_entry(index: int, member: Member) -> Entry:
+    change = raft_pb2.ConfChange(id=0, type=raft_pb2.ConfChangeAddNode, node_id=member.id, context=membership.to_json(member))
+    return Entry(1, index, change.SerializeToString(), EntryType.CONF_CHANGE)
+
+
+def _write_log(wal_dir: Path, member_id: int, cluster_id: int, state: HardState, entries: list[Entry]) -> None:
+    wal_dir.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    metadata = Metadata(NodeID=member_id, ClusterID=cluster_id).SerializeToString()
+    created = wal.Wal.create(wal_dir, metadata, state, entries)
+    created.close()
+
+
+async def _ask_members(config: Config, initial: dict[str, tuple[str, ...]], context: ssl.SSLContext | None) -> tuple[list[Member], int]:
+    """The members of the cluster to join, from any member that answers."""
+    import json
+
+    for name, urls in initial.items():
+        if name == config.name:
+            continue
+        for url in urls:
+            try:
+                status, headers, body = await transport.get(url, "/members", context)
+                if status != 200:
+                    continue
+                members = [membership.from_json(json.dumps(each).encode()) for each in json.loads(body)]
+                return members, int(headers["x-etcd-cluster-id"], 16)
+            except (OSError, TimeoutError, ValueError, KeyError) as error:
+                log.warning("Could not get the cluster's members", url=url, err=str(error) or type(error).__name__)
+    raise StartupError("cannot fetch cluster info from peer urls: could not retrieve cluster information from the given URLs")
+
+
+def _open(config: Config, wal_dir: Path, snap_directory: Path, fresh: bool, seeds: list[Member]) -> Booted:
+    state = empty_state(min_ttl=max(1, round(1.5 * config.election_s)))
+    snapshot = snapshotter.load_newest(snap_directory, wal.snapshot_positions(wal_dir)) or Snapshot()
+    log_file, contents = _open_log(wal_dir, snapshot.index)
+    database = snap_directory / "db"
+    if database.exists():
+        snapshotter.load_database(database, state)
+    if state.applied_index < snapshot.index:
+        raise StartupError(f"snap: database {database} is at index {state.applied_index}, older than its snapshot at {snapshot.index}")
+    metadata = Metadata.FromString(contents.metadata)
+    raft_log = RaftLog(snapshot, contents.entries)
+    options = Options(
+        metadata.NodeID,
+        election_ticks=config.election_ticks,
+        heartbeat_ticks=1,
+        pre_vote=config.pre_vote,
+        check_quorum=True,
+    )
+    # What was committed stays so: a state that is ahead of the log's record of it proves that it was.
+    committed = max(contents.hard_state.commit, min(state.applied_index, raft_log.last_index))
+    hard_state = HardState(contents.hard_state.term, contents.hard_state.vote, committed)
+    node = Node(options, raft_log, hard_state, snapshot.conf_state if snapshot.index else ConfState(), random.Random())
+    return Booted(metadata.NodeID, metadata.ClusterID, state, node, log_file, snap_directory, fresh, seeds)
+
+
+def _open_log(wal_dir: Path, after_index: int) -> tuple[wal.Wal, wal.Contents]:
+    """Open the log, cutting off a torn tail once: it was never acknowledged."""
+    try:
+        return wal.Wal.open(wal_dir, after_index)
+    except wal.TornTailError as torn:
+        copy = wal.repair(torn)
+        log.warning("Repaired the log's torn tail", file=str(torn.path), offset=torn.offset, copy=str(copy))
+        return wal.Wal.open(wal_dir, after_index)

@@ -1,0 +1,1 @@
+"""Pure: keys with history: revisions, transactions, compaction, watchers."""

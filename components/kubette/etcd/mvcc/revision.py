@@ -1,0 +1,42 @@
+"""Pure: revisions, packed into one integer so that ordering and hashing are those of an int.
+
+`main` counts the transactions that changed something, `sub` the changes inside one.
+"""
+
+import struct
+
+SUB_BITS = 32
+_SUB_MASK = (1 << SUB_BITS) - 1
+_STRUCT = struct.Struct(">QcQ")
+TOMBSTONE_MARK = b"t"
+
+
+def pack(main: int, sub: int = 0) -> int:
+    return main << SUB_BITS | sub
+
+
+def main_of(revision: int) -> int:
+    return revision >> SUB_BITS
+
+
+def sub_of(revision: int) -> int:
+    return revision & _SUB_MASK
+
+
+def end_of(main: int) -> int:
+    """The packed revision after every change of transaction `main`."""
+    return (main + 1) << SUB_BITS
+
+
+def to_key(revision: int, tombstone: bool) -> bytes:
+    """The key of a revision in etcd's `key` bucket."""
+    key = _STRUCT.pack(revision >> SUB_BITS, b"_", revision & _SUB_MASK)
+    return key + TOMBSTONE_MARK if tombstone else key
+
+
+def from_key(key: bytes) -> tuple[int, bool]:
+    """The revision of a bucket key, and whether it is a tombstone's. Raises ValueError."""
+    if len(key) not in (17, 18) or key[8:9] != b"_" or (len(key) == 18 and key[17:] != TOMBSTONE_MARK):
+        raise ValueError(f"invalid revision key {key.hex()}")
+    main, _, sub = _STRUCT.unpack_from(key)
+    return pack(main, sub), len(key) == 18

@@ -1,0 +1,215 @@
+"""The one loop that drives Raft: tick, step, propose; then persist, send, apply, advance, in this order.
+
+Everything that waits for the disk waits here, and only here: while one batch is being synced, proposals and messages collect
+and make the next batch (group commit). Proposals wait while there is no leader; whoever made them times out.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+from kubette.component_base import logs
+from kubette.etcd.wal import Wal
+from kubette.raft.core import Role
+from kubette.raft.messages import Entry, HardState, Message, ProposalDropped, ReadState, Snapshot
+from kubette.raft.node import Node
+
+log = logs.logger(__name__)
+MAX_BATCH_BYTES = 4 << 20  # of proposals in one step: bounds the size of a single write
+
+
+class StateMachine(Protocol):
+    """What the loop needs from the server."""
+
+    def apply(self, entries: Sequence[Entry]) -> None:
+        """Apply committed entries, in order."""
+
+    async def install_snapshot(self, snapshot: Snapshot) -> None:
+        """Replace the state by a snapshot received, durably (its files are on disk when this returns)."""
+
+    def leader_changed(self, lead: int, is_leader: bool) -> None: ...
+
+    def read_states(self, states: Sequence[ReadState]) -> None: ...
+
+    def is_waiting(self, request_id: int) -> bool:
+        """Whether anyone still waits for a proposal that has not been made yet."""
+
+
+class RaftLoop:
+    """Runs a node on a log. `send` hands messages to the transport."""
+
+    def __init__(self, node: Node, wal: Wal, machine: StateMachine, send: Callable[[Sequence[Message]], None], tick_s: float) -> None:
+        self.node = node
+        self._wal = wal
+        self._machine = machine
+        self._send = send
+        self._tick_s = tick_s
+        self._wake = asyncio.Event()
+        self._proposals: deque[tuple[int, bytes]] = deque()
+        self._campaign_alone = False
+        self._held = False  # the last attempt to propose was dropped: wait for a tick
+        self._deferred_state: HardState | None = None
+        self._finished_snapshot: tuple[Snapshot, int] | None = None
+        self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="wal")
+
+    def begin(self, advance_ticks: int) -> None:
+        """Start right away: apply what is committed, and let the first election come soon.
+
+        A member that starts has waited long enough: its first election timeout is cut to the random part, and a single voter
+        needs none at all.
+        """
+        self.node.raft.election_elapsed = max(0, advance_ticks - 1)
+        self._campaign_alone = True
+        self._wake.set()
+
+    # Inputs
+
+    @property
+    def queued(self) -> int:
+        return len(self._proposals)
+
+    def propose(self, request_id: int, data: bytes) -> None:
+        self._proposals.append((request_id, data))
+        self._wake.set()
+
+    def step(self, messages: Sequence[Message]) -> None:
+        """Messages from other members."""
+        for message in messages:
+            try:
+                self.node.step(message)
+            except ProposalDropped as error:
+                log.v(2, "Dropped a forwarded proposal", err=error)
+        self._after_input()
+
+    def read_index(self, context: bytes) -> None:
+        self.node.read_index(context)
+        self._after_input()
+
+    def nudge(self) -> None:
+        """Something was fed to the node directly."""
+        self._after_input()
+
+    def snapshot_saved(self, snapshot: Snapshot, compact_to: int) -> None:
+        """A snapshot is on disk: record it in the log, and forget entries up to `compact_to`."""
+        self._finished_snapshot = (snapshot, compact_to)
+        self._wake.set()
+
+    def _after_input(self) -> None:
+        # What depends on no disk leaves at once, also while a batch is being synced.
+        messages, states = self.node.take_immediate()
+        if messages:
+            self._send(messages)
+        if states:
+            self._machine.read_states(states)
+        if self.node.has_ready():
+            self._wake.set()
+
+    # The loop
+
+    async def tick_forever(self) -> None:
+        """Time, for the node. A late tick is one tick: a pause must not make an election certain."""
+        loop = asyncio.get_running_loop()
+        following = loop.time()
+        while True:
+            following = max(following + self._tick_s, loop.time())
+            await asyncio.sleep(following - loop.time())
+            self.node.tick()
+            self._held = False
+            self._after_input()
+            if self._proposals or self._deferred_state is not None:
+                self._wake.set()
+
+    async def run(self) -> None:
+        """Until cancelled, or until the disk fails: an OSError from here must end the process."""
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                self._propose_batch()
+                while self.node.has_ready():
+                    await self._carry_out()
+                    self._propose_batch()
+                if self._campaign_alone and self.node.raft.log.applied == self.node.raft.log.committed:
+                    self._campaign_alone = False
+                    if self.node.raft.tracker.is_singleton():
+                        self.node.campaign()
+                        self._wake.set()
+                if self._finished_snapshot is not None:
+                    await self._record_snapshot()
+                if self._deferred_state is not None and not self._proposals:
+                    # A commit index alone can be learnt again: written, but not synced.
+                    self._wal.save(self._deferred_state, ())
+                    self._wal.flush()
+                    self._deferred_state = None
+        finally:
+            self._disk.shutdown(wait=True)
+
+    def _propose_batch(self) -> None:
+        if not self._proposals or self._held or not self.node.raft.lead:
+            return
+        datas: list[bytes] = []
+        taken: list[tuple[int, bytes]] = []
+        size = 0
+        while self._proposals and size < MAX_BATCH_BYTES:
+            request_id, data = self._proposals.popleft()
+            if self._machine.is_waiting(request_id):
+                taken.append((request_id, data))
+                datas.append(data)
+                size += len(data)
+        if not datas:
+            return
+        try:
+            self.node.propose(datas)
+        except ProposalDropped:
+            self._proposals.extendleft(reversed(taken))
+            self._held = True
+            return
+        messages, _ = self.node.take_immediate()
+        if messages:
+            self._send(messages)
+
+    async def _carry_out(self) -> None:
+        ready = self.node.ready()
+        for note in ready.notes:
+            log.info("Raft: " + note)
+        if ready.soft_state is not None:
+            self._machine.leader_changed(ready.soft_state.lead, ready.soft_state.role is Role.LEADER)
+        # A leader writes its own log while the others write theirs (diss. §10.2.1).
+        if ready.messages:
+            self._send(ready.messages)
+        if ready.snapshot is not None:
+            await self._machine.install_snapshot(ready.snapshot)
+            self._wal.save_snapshot(ready.snapshot.index, ready.snapshot.term)
+        if ready.must_sync or ready.snapshot is not None:
+            self._wal.save(ready.hard_state or self._deferred_state, ready.entries)
+            self._deferred_state = None
+            # fsync before any promise leaves: a vote, an acknowledgement must survive a crash.
+            await self._sync()
+        elif ready.hard_state is not None:
+            self._deferred_state = ready.hard_state
+        if ready.messages_after_persist:
+            self._send(ready.messages_after_persist)
+        if ready.read_states:
+            self._machine.read_states(ready.read_states)
+        if ready.committed_entries:
+            self._machine.apply(ready.committed_entries)
+        self.node.advance()
+        # Reads and messages that the advance released (a first commit of the term, for one).
+        self._after_input()
+
+    async def _sync(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._disk, self._wal.sync)
+
+    async def _record_snapshot(self) -> None:
+        assert self._finished_snapshot is not None
+        (snapshot, compact_to), self._finished_snapshot = self._finished_snapshot, None
+        self._wal.save_snapshot(snapshot.index, snapshot.term)
+        # The log may forget only what a durable snapshot covers.
+        await self._sync()
+        self.node.compact(max(compact_to, self.node.raft.log.offset), snapshot)
+        await asyncio.get_running_loop().run_in_executor(self._disk, self._wal.release_to, snapshot.index)
+
+    def close(self) -> None:
+        self._wal.close()

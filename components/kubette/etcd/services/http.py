@@ -1,0 +1,172 @@
+"""HTTP/1.1 on the client and metrics ports: `/health`, `/livez`, `/readyz`, `/version`, `/metrics`; and the questions of other members."""
+
+import json
+from urllib.parse import parse_qs
+
+from kubette.component_base.metrics import Registry
+from kubette.etcd.mvcc.store import CompactedError, FutureRevisionError
+from kubette.etcd.rim.http1 import Request, Response
+from kubette.etcd.server import Server
+from kubette.etcd.services.cluster import Cluster
+from kubette.etcd.services.lease import Lease
+from kubette.etcd_api import rpc_pb2 as pb
+from kubette.etcd_api.errors import Code, RpcError
+
+_JSON = {"Content-Type": "application/json"}
+
+
+class Health:
+    """Answers of one server."""
+
+    def __init__(self, server: Server, version: str, registry: Registry) -> None:
+        self._server = server
+        self._version = version
+        self._registry = registry
+
+    async def handle(self, request: Request) -> Response:
+        if request.method not in ("GET", "HEAD"):
+            return Response(405, b"Method Not Allowed\n", {"Allow": "GET"})
+        if request.path == "/health":
+            return await self._health(parse_qs(request.query))
+        if request.path == "/version":
+            body = {"etcdserver": self._version, "etcdcluster": self._server.state.membership.version or "not_decided", "storage": "3.6.0"}
+            return Response(body=json.dumps(body, separators=(",", ":")).encode(), headers=_JSON)
+        if request.path == "/metrics":
+            return Response(body=self._registry.render().encode(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+        if request.path == "/livez" or request.path.startswith("/livez/"):
+            return await self._checks(request, ["serializable_read"])
+        if request.path == "/readyz" or request.path.startswith("/readyz/"):
+            return await self._checks(request, ["data_corruption", "serializable_read", "linearizable_read", "non_learner"])
+        return Response(404, b"404 page not found\n")
+
+    async def _health(self, query: dict[str, list[str]]) -> Response:
+        excluded = query.get("exclude", [])
+        reason = ""
+        for kind, _ in self._server.state.alarms:
+            name = pb.AlarmType.Name(kind)  # type: ignore[arg-type]
+            if name not in excluded:
+                reason = f"ALARM {name}"
+        if not reason and not self._server.lead:
+            reason = "RAFT NO LEADER"
+        if not reason and query.get("serializable", ["false"])[0] != "true":
+            reason = await self._read_fails()
+        body = json.dumps({"health": "false" if reason else "true", "reason": reason}, separators=(",", ":")).encode()
+        return Response(503 if reason else 200, body, _JSON)
+
+    async def _read_fails(self) -> str:
+        """Why a linearizable read does not work; empty when it does."""
+        try:
+            await self._server.linearizable()
+        except RpcError as error:
+            return f"RANGE ERROR:{error.message}"
+        return ""
+
+    async def _check(self, name: str) -> str:
+        if name == "data_corruption":
+            return "alarm activated: CORRUPT" if self._server.state.has_alarm(pb.CORRUPT) else ""
+        if name == "linearizable_read":
+            reason = await self._read_fails()
+            return reason and f"range error: {reason}"
+        if name == "non_learner":
+            return "not supported for learner" if self._server.is_learner else ""
+        return ""
+
+    async def _checks(self, request: Request, names: list[str]) -> Response:
+        endpoint, _, wanted = request.path.strip("/").partition("/")
+        if wanted:
+            if wanted not in names:
+                return Response(404, b"404 page not found\n")
+            names = [wanted]
+        query = parse_qs(request.query, keep_blank_values=True)
+        excluded = query.get("exclude", [])
+        lines, failed = [], False
+        for name in names:
+            if name in excluded:
+                lines.append(f"[+]{name} excluded: ok")
+                continue
+            reason = await self._check(name)
+            lines.append(f"[-]{name} failed: {reason}" if reason else f"[+]{name} ok")
+            failed |= bool(reason)
+        if failed:
+            return Response(503, ("\n".join(lines) + f"\n{endpoint} check failed\n").encode())
+        return Response(body=("\n".join([*lines, "ok"]) + "\n").encode() if "verbose" in query else b"ok\n")
+
+
+class Questions:
+    """What members ask each other besides Raft: only a leader can renew leases and promote learners; hashes are compared."""
+
+    def __init__(self, server: Server, lease: Lease, cluster: Cluster, health: Health) -> None:
+        self._server = server
+        self._lease = lease
+        self._cluster = cluster
+        self._health = health
+
+    async def handle(self, request: Request) -> Response | None:
+        """None when the path is somebody else's."""
+        try:
+            return await self._handle(request)
+        except RpcError as error:
+            status = {Code.NOT_FOUND: 404, Code.UNAVAILABLE: 503}.get(error.code, 412)
+            return Response(status, error.message.encode())
+
+    async def _handle(self, request: Request) -> Response | None:
+        path = request.path
+        if path == "/leases" and request.method == "POST":
+            renewal = pb.LeaseKeepAliveRequest.FromString(request.body)
+            ttl = await self._lease.renew_as_leader(renewal.ID)
+            return Response(body=pb.LeaseKeepAliveResponse(ID=renewal.ID, TTL=ttl).SerializeToString())
+        if path == "/leases/internal" and request.method == "POST":
+            await self._server.linearizable()
+            return Response(body=self._lease.time_to_live_as_leader(request.body))
+        if path.startswith("/members/promote/") and request.method == "POST":
+            if not self._server.is_leader:
+                return Response(503, b"etcdserver: not leader")
+            await self._cluster.promote_as_leader(int(path.rsplit("/", 1)[1]))
+            return Response()
+        if path == "/members/hashkv":
+            return self._hash_kv(request)
+        if path == "/version":
+            return await self._health.handle(request)
+        return None
+
+    def _hash_kv(self, request: Request) -> Response:
+        store = self._server.state.store
+        at = int(parse_qs(request.query).get("revision", ["0"])[0])
+        try:
+            body = {"revision": at or store.current, "hash": store.hash_kv(at), "compact_revision": store.compacted}
+        except (CompactedError, FutureRevisionError) as error:
+            return Response(412, type(error).__name__.encode())
+        return Response(body=json.dumps(body).encode(), headers=_JSON)
+
+
+def register_metrics(registry: Registry, server: Server) -> None:
+    """Upstream's names."""
+    state, node = server.state, server.node
+    registry.function("etcd_server_has_leader", "Whether or not a leader exists. 1 is existence, 0 is not.", lambda: float(bool(server.lead)))
+    registry.function("etcd_server_is_leader", "Whether or not this member is a leader. 1 if is, 0 otherwise.", lambda: float(server.is_leader))
+    registry.function("etcd_server_is_learner", "Whether or not this member is a learner. 1 if is, 0 otherwise.", lambda: float(server.is_learner))
+    counters = (
+        ("etcd_server_leader_changes_seen_total", "The number of leader changes seen.", lambda: float(server.leader_changes)),
+        ("etcd_server_proposals_committed_total", "The total number of consensus proposals committed.", lambda: float(node.raft.log.committed)),
+        ("etcd_server_proposals_applied_total", "The total number of consensus proposals applied.", lambda: float(state.applied_index)),
+        ("etcd_server_proposals_failed_total", "The total number of failed proposals seen.", lambda: float(server.proposals_failed)),
+    )
+    for name, help_text, read in counters:
+        registry.function(name, help_text, read, "gauge" if name.endswith(("committed_total", "applied_total")) else "counter")
+    registry.function("etcd_server_proposals_pending", "The current number of pending proposals to commit.", lambda: float(server.pending))
+    registry.function(
+        "etcd_mvcc_db_total_size_in_bytes", "Total size of the underlying database physically allocated in bytes.", lambda: float(state.size)
+    )
+    registry.function(
+        "etcd_mvcc_db_total_size_in_use_in_bytes",
+        "Total size of the underlying database logically in use in bytes.",
+        lambda: float(state.size_in_use),
+    )
+    registry.function("etcd_debugging_mvcc_keys_total", "Total number of keys.", lambda: float(state.store.key_count))
+    registry.function("etcd_debugging_mvcc_current_revision", "The current revision of store.", lambda: float(state.store.current))
+    registry.function("etcd_debugging_mvcc_compact_revision", "The revision of the last compaction in store.", lambda: float(state.store.compacted))
+    registry.function("etcd_debugging_mvcc_watcher_total", "Total number of watchers.", lambda: float(len(state.hub)))
+    registry.function(
+        "etcd_debugging_mvcc_slow_watcher_total", "Total number of unsynced slow watchers.", lambda: float(state.hub.statistics()["unsynced"])
+    )
+    registry.function("etcd_server_quota_backend_bytes", "Current backend storage quota size in bytes.", lambda: float(server.limits.quota_bytes))

@@ -1,0 +1,188 @@
+"""Snapshots on disk, as etcd lays them out: `member/snap/<term>-<index>.snap` says which configuration and position, and
+`member/snap/db` (a bbolt file) holds the data.
+
+The database is written first, under another name, and carries its own position (`consistent_index`): whichever file a crash
+leaves behind, data and position always belong together (RELIABILITY, lesson 4).
+"""
+
+import json
+import os
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import google_crc32c
+
+from kubette.etcd import bbolt, membership, raft_codec
+from kubette.etcd.apply import State
+from kubette.etcd.mvcc import revision
+from kubette.etcd_api import rpc_pb2 as pb
+from kubette.etcd_api.lease_pb2 import Lease as LeaseMessage
+from kubette.etcd_api.raft_pb2 import Snapshot as SnapshotMessage
+from kubette.etcd_api.snap_pb2 import snapshot as SnapFile
+from kubette.raft.messages import ConfState, Snapshot
+from kubette.stdx.files import fsync_directory, write_atomic
+
+_U64 = struct.Struct(">Q")
+
+
+class SnapshotError(Exception):
+    """A snapshot file cannot be used; the text names it."""
+
+
+@dataclass(slots=True)
+class Image:
+    """The state as of one index, copied so that a thread may write it while the state moves on."""
+
+    snapshot: Snapshot
+    order: list[int]
+    records: dict[int, bytes]
+    tombstones: set[int]
+    small: dict[bytes, list[tuple[bytes, bytes]]]
+
+    def buckets(self) -> dict[bytes, Iterable[tuple[bytes, bytes]]]:
+        return {**self.small, b"key": self._keys()}
+
+    def _keys(self) -> Iterator[tuple[bytes, bytes]]:
+        for at in self.order:
+            yield revision.to_key(at, at in self.tombstones), self.records[at]
+
+
+def capture(state: State, conf_state: ConfState) -> Image:
+    """The image of the state now."""
+    order, records, tombstones = state.store.capture()
+    meta = [
+        (b"confState", json.dumps(_conf_state_json(conf_state), separators=(",", ":")).encode()),
+        (b"consistent_index", _U64.pack(state.applied_index)),
+        (b"term", _U64.pack(state.applied_term)),
+    ]
+    if state.store.compacted > 0:
+        compacted = revision.to_key(revision.pack(state.store.compacted), tombstone=False)
+        meta += [(b"finishedCompactRev", compacted), (b"scheduledCompactRev", compacted)]
+    small: dict[bytes, list[tuple[bytes, bytes]]] = {
+        b"alarm": sorted((pb.AlarmMember(memberID=member, alarm=kind).SerializeToString(), b"") for kind, member in state.alarms),  # type: ignore[arg-type]
+        b"auth": [(b"authRevision", _U64.pack(1))],
+        b"authRoles": [],
+        b"authUsers": [],
+        b"cluster": [(b"clusterVersion", state.membership.version.encode())] if state.membership.version else [],
+        b"lease": sorted(
+            (_U64.pack(lease.id & (1 << 64) - 1), LeaseMessage(ID=lease.id, TTL=lease.ttl).SerializeToString())
+            for lease in state.lessor.leases.values()
+        ),
+        b"members": sorted((b"%x" % member.id, membership.to_json(member)) for member in state.membership.members.values()),
+        b"members_removed": sorted((b"%x" % member, b"removed") for member in state.membership.removed),
+        b"meta": sorted(meta),
+    }
+    snapshot = Snapshot(state.applied_index, state.applied_term, conf_state)
+    return Image(snapshot, order, records, tombstones, small)
+
+
+def _conf_state_json(state: ConfState) -> dict[str, object]:
+    """As Go's encoding/json writes a raftpb.ConfState."""
+    document: dict[str, object] = {"voters": list(state.voters)}
+    for name, nodes in (("learners", state.learners), ("voters_outgoing", state.voters_outgoing), ("learners_next", state.learners_next)):
+        if nodes:
+            document[name] = list(nodes)
+    return {**document, "auto_leave": state.auto_leave}
+
+
+def write_database(path: Path, image: Image) -> int:
+    """Write the image as a bbolt file, durable when this returns; answers its size."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w+b") as file:
+        size = bbolt.write(file, image.buckets())
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    fsync_directory(path.parent)
+    return size
+
+
+def stream_database(file: BinaryIO, image: Image) -> int:
+    """Write the image into an open file."""
+    return bbolt.write(file, image.buckets())
+
+
+def save(directory: Path, image: Image) -> None:
+    """Database, then .snap. Afterwards the log may record the snapshot."""
+    write_database(directory / "db", image)
+    save_snap(directory, image.snapshot)
+
+
+def save_snap(directory: Path, snapshot: Snapshot) -> None:
+    data = raft_codec.snapshot_to(snapshot).SerializeToString()
+    content = SnapFile(crc=google_crc32c.value(data), data=data).SerializeToString()
+    write_atomic(directory / f"{snapshot.term:016x}-{snapshot.index:016x}.snap", content, mode=0o600, durable=True)
+
+
+def load_snap(path: Path) -> Snapshot:
+    """Raises SnapshotError."""
+    try:
+        file = SnapFile.FromString(path.read_bytes())
+        if file.crc != google_crc32c.value(file.data):
+            raise SnapshotError(f"snap: crc mismatch in {path}")
+        return raft_codec.snapshot_from(SnapshotMessage.FromString(file.data))
+    except SnapshotError:
+        raise
+    except Exception as error:
+        raise SnapshotError(f"snap: cannot read {path}: {error}") from error
+
+
+def load_newest(directory: Path, known: list[tuple[int, int]]) -> Snapshot | None:
+    """The newest snapshot that the log knows of. A broken file is set aside (as .broken), an older one is used."""
+    for path in sorted(directory.glob("*.snap"), reverse=True):
+        try:
+            snapshot = load_snap(path)
+        except SnapshotError:
+            path.rename(path.with_name(path.name + ".broken"))
+            continue
+        if (snapshot.index, snapshot.term) in known:
+            return snapshot
+    return None
+
+
+def purge(directory: Path, keep: int) -> None:
+    """Keep the newest `keep` .snap files (0: all)."""
+    for path in sorted(directory.glob("*.snap"))[:-keep] if keep > 0 else ():
+        path.unlink(missing_ok=True)
+
+
+def load_database(path: Path, state: State) -> ConfState | None:
+    """Fill an empty state from a database; answers the configuration it holds (None in files of etcd before 3.5). Raises SnapshotError."""
+    try:
+        return _fill(bbolt.Database.open(path), state)
+    except (bbolt.BboltError, ValueError, struct.error) as error:
+        raise SnapshotError(f"snap: cannot read {path}: {error}") from error
+
+
+def _fill(database: bbolt.Database, state: State) -> ConfState | None:
+    meta = dict(database.items(b"meta"))
+    compacted = revision.main_of(revision.from_key(meta[b"finishedCompactRev"])[0]) if b"finishedCompactRev" in meta else -1
+    for _, value in database.items(b"lease"):
+        lease = LeaseMessage.FromString(value)
+        state.lessor.grant(lease.ID, lease.TTL, 0.0)
+    for key, lease_id in state.store.restore(database.items(b"key"), compacted):
+        if lease_id in state.lessor.leases:
+            state.lessor.attach(key, lease_id)
+    for _, value in database.items(b"members"):
+        member = membership.from_json(value)
+        state.membership.members[member.id] = member
+    for key, _ in database.items(b"members_removed"):
+        state.membership.removed[int(key, 16)] = None
+    for key, value in database.items(b"cluster"):
+        if key == b"clusterVersion":
+            state.membership.version = value.decode()
+    for key, _ in database.items(b"alarm"):
+        alarm = pb.AlarmMember.FromString(key)
+        state.alarms[(alarm.alarm, alarm.memberID)] = None
+    state.applied_index = _U64.unpack(meta[b"consistent_index"])[0] if b"consistent_index" in meta else 0
+    state.applied_term = _U64.unpack(meta[b"term"])[0] if b"term" in meta else 0
+    if b"confState" not in meta:
+        return None
+    document = json.loads(meta[b"confState"])
+    voters, learners, outgoing, following = (
+        tuple(sorted(document.get(name) or ())) for name in ("voters", "learners", "voters_outgoing", "learners_next")
+    )
+    return ConfState(voters, learners, outgoing, following, bool(document.get("auto_leave", False)))

@@ -1,0 +1,409 @@
+"""The other members: endless streams of messages, snapshots, and a few questions, over HTTP/1.1 on the peer port.
+
+As in etcd's rafthttp, the *receiver* of messages opens the stream: `GET /raft/stream/message/<own id>`, and the other side
+writes frames (8-byte big-endian length, raftpb.Message) into the answer for as long as the connection lives. Raft repeats
+what gets lost, so nothing is kept for a member that is away. Who asks with another cluster's id, for another member, or after
+having been removed is refused with upstream's status.
+"""
+
+import asyncio
+import json
+import os
+import ssl
+import struct
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from kubette.component_base import logs
+from kubette.etcd import raft_codec, snapshotter
+from kubette.etcd.membership import Member
+from kubette.etcd.rim import http1
+from kubette.etcd.rim.http1 import BadRequest, Request, Response
+from kubette.etcd.server import Server
+from kubette.raft.messages import Message, MessageType
+from kubette.stdx.backoff import Backoff
+from kubette.stdx.tasks import Scope
+
+log = logs.logger(__name__)
+
+STREAM_PATH = "/raft/stream/message/"
+SNAPSHOT_PATH = "/raft/snapshot"
+MAX_MESSAGE_BYTES = 512 << 20
+MAX_SNAPSHOT_MESSAGE_BYTES = 1 << 20
+MAX_QUEUED_BYTES = 64 << 20  # for one member that does not read; then its stream is cut
+READ_TIMEOUT_S = 5.0  # without a frame, a link counts as broken (upstream's ConnReadTimeout)
+LINK_HEARTBEAT_S = READ_TIMEOUT_S / 3
+DIAL_TIMEOUT_S = 1.0
+QUESTION_TIMEOUT_S = 5.0
+_REDIAL = Backoff(base_s=0.1, cap_s=1.0)
+_LENGTH = struct.Struct(">Q")
+_LINK_HEARTBEAT = raft_codec.message_bytes(Message(MessageType.HEARTBEAT))
+
+
+@dataclass(slots=True)
+class Peer:
+    """One other member. `writer` is the stream it opened for our messages."""
+
+    id: int
+    urls: tuple[str, ...]
+    writer: asyncio.StreamWriter | None = None
+    task: asyncio.Task[None] | None = None
+    idle: bool = True
+    active: bool = False  # its messages reach us
+    snapshot_under_way: bool = False
+    at: int = 0  # which of its URLs is in use
+
+
+class Transport:
+    """All other members of this one."""
+
+    def __init__(self, server: Server, version: str, own_urls: Sequence[str], context: ssl.SSLContext | None, scope: Scope) -> None:
+        self._server = server
+        self._version = version
+        self._own_urls = own_urls
+        self._context = context
+        self._scope = scope
+        self._peers: dict[int, Peer] = {}
+        self.question: Callable[[Request], asyncio.Future[Response] | None]
+
+    # Members
+
+    def add(self, member: Member) -> None:
+        if member.id == self._server.member_id:
+            return
+        peer = self._peers.get(member.id)
+        if peer is None:
+            peer = self._peers[member.id] = Peer(member.id, member.peer_urls)
+            peer.task = self._scope.start(self._receive_from(peer), name=f"peer {member.id:x}")
+        peer.urls = member.peer_urls
+
+    def update(self) -> None:
+        """Follow the membership: newcomers are connected, the removed are cut."""
+        membership = self._server.state.membership
+        for member in membership.members.values():
+            self.add(member)
+        for node in [each for each in self._peers if each in membership.removed]:
+            peer = self._peers.pop(node)
+            if peer.task is not None:
+                peer.task.cancel()
+            if peer.writer is not None:
+                peer.writer.close()
+
+    def active(self) -> dict[int, bool]:
+        """Which peers are heard of."""
+        return {node: peer.active for node, peer in self._peers.items()}
+
+    # Sending
+
+    def send(self, messages: Sequence[Message]) -> None:
+        """Hand messages to the streams; what cannot be sent is dropped, and Raft is told."""
+        for message in messages:
+            peer = self._peers.get(message.to)
+            if peer is None:
+                continue
+            if message.type is MessageType.SNAP:
+                if not peer.snapshot_under_way:
+                    peer.snapshot_under_way = True
+                    self._scope.start(self._send_snapshot(peer, message), name=f"snapshot to {peer.id:x}")
+                continue
+            writer = peer.writer
+            if writer is None:
+                self._unreachable(peer)
+                continue
+            data = raft_codec.message_bytes(message)
+            writer.write(_LENGTH.pack(len(data)) + data)
+            peer.idle = False
+            if writer.transport.get_write_buffer_size() > MAX_QUEUED_BYTES:
+                log.warning("Cut a peer that does not read", peer=f"{peer.id:x}")
+                writer.transport.abort()
+                peer.writer = None
+
+    def _unreachable(self, peer: Peer) -> None:
+        # Not from inside `send`: the Raft loop may be in the middle of a step.
+        asyncio.get_running_loop().call_soon(self._server.node.report_unreachable, peer.id)
+
+    async def keep_links_alive(self) -> None:
+        """A quiet link says so, or its reader would take it for broken."""
+        while True:
+            await asyncio.sleep(LINK_HEARTBEAT_S)
+            for peer in self._peers.values():
+                if peer.idle and peer.writer is not None:
+                    peer.writer.write(_LENGTH.pack(len(_LINK_HEARTBEAT)) + _LINK_HEARTBEAT)
+                peer.idle = True
+
+    async def _send_snapshot(self, peer: Peer, message: Message) -> None:
+        """The state as of now, which is at least as new as what Raft asked for."""
+        failed = True
+        try:
+            image = self._server.capture()
+            body = raft_codec.message_bytes(message._replace(snapshot=image.snapshot))
+            with tempfile.TemporaryFile() as file:
+                size = await asyncio.get_running_loop().run_in_executor(None, snapshotter.stream_database, file, image)
+                file.seek(0)
+                reader, writer = await self._dial(peer)
+                try:
+                    head = self._head("POST", SNAPSHOT_PATH, peer, {"Content-Length": str(8 + len(body) + size)})
+                    writer.write(head + _LENGTH.pack(len(body)) + body)
+                    while chunk := file.read(1 << 20):
+                        writer.write(chunk)
+                        await writer.drain()
+                    status, _, _ = await _read_answer(reader)
+                    failed = status != 204
+                finally:
+                    writer.close()
+            log.info("Sent snapshot", peer=f"{peer.id:x}", index=image.snapshot.index, bytes=size, failed=failed)
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, ValueError) as error:
+            log.warning("Failed to send a snapshot", peer=f"{peer.id:x}", err=str(error) or type(error).__name__)
+        finally:
+            peer.snapshot_under_way = False
+            self._server.node.report_snapshot(peer.id, failed)
+            self._server.raft.nudge()
+
+    # Receiving
+
+    async def _receive_from(self, peer: Peer) -> None:
+        """Keep a stream of the peer's messages open."""
+        failures = 0
+        while True:
+            try:
+                await self._receive(peer)
+                failures = 0
+            except (OSError, TimeoutError, asyncio.IncompleteReadError, ValueError) as error:
+                log.v(2, "Lost a peer", peer=f"{peer.id:x}", err=str(error) or type(error).__name__)
+            if peer.active:
+                peer.active = False
+                failures = 0
+                log.info("Peer became inactive", peer=f"{peer.id:x}")
+            peer.at += 1
+            await asyncio.sleep(_REDIAL.delay(failures))
+            failures += 1
+
+    async def _receive(self, peer: Peer) -> None:
+        reader, writer = await self._dial(peer)
+        try:
+            writer.write(self._head("GET", f"{STREAM_PATH}{self._server.member_id:x}", peer, {}))
+            async with asyncio.timeout(READ_TIMEOUT_S):
+                status = await _read_head(reader)
+            if status[0] == 410:
+                log.error("This member has been removed from the cluster", peer=f"{peer.id:x}")
+                self._server.removed.set()
+            if status[0] != 200:
+                raise ValueError(f"peer answered {status[0]}")
+            peer.active = True
+            log.info("Peer became active", peer=f"{peer.id:x}")
+            buffer = b""
+            while True:
+                async with asyncio.timeout(READ_TIMEOUT_S):
+                    data = await reader.read(1 << 20)
+                if not data:
+                    return
+                buffer = buffer + data if buffer else data
+                messages, buffer = _split(buffer)
+                if messages:
+                    self._server.raft.step(messages)
+        finally:
+            writer.close()
+
+    async def _dial(self, peer: Peer) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await dial(peer.urls[peer.at % len(peer.urls)], self._context)
+
+    def _head(self, method: str, path: str, peer: Peer, more: dict[str, str]) -> bytes:
+        headers = {
+            "Host": urlsplit(peer.urls[peer.at % len(peer.urls)]).netloc,
+            "X-Server-From": f"{self._server.member_id:x}",
+            "X-Server-Version": self._version,
+            "X-Min-Cluster-Version": "3.0.0",
+            "X-Etcd-Cluster-ID": f"{self._server.cluster_id:x}",
+            "X-Raft-To": f"{peer.id:x}",
+            "X-PeerURLs": ",".join(self._own_urls),
+            **more,
+        }
+        lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+        return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+    # Serving
+
+    async def handle(self, request: Request) -> Response:
+        """The peer port's HTTP handler for Raft's paths."""
+        headers = {"X-Etcd-Cluster-ID": f"{self._server.cluster_id:x}", "X-Server-Version": self._version}
+        response = await self._handle(request)
+        response.headers = {**headers, **response.headers}
+        return response
+
+    async def _handle(self, request: Request) -> Response:
+        if request.path.startswith(STREAM_PATH):
+            return self._stream(request)
+        if request.path == SNAPSHOT_PATH:
+            return await self._receive_snapshot(request)
+        if request.path == "/members":
+            members = [json.loads(_member_json(member)) for member in self._server.state.membership.sorted()]
+            return Response(body=json.dumps(members).encode() + b"\n", headers={"Content-Type": "application/json"})
+        return Response(404, b"404 page not found\n")
+
+    def _check(self, request: Request) -> int:
+        """Who asks; refused unless it is a member of this cluster that means this member."""
+        if request.headers.get("x-etcd-cluster-id") != f"{self._server.cluster_id:x}":
+            raise BadRequest(412, "cluster ID mismatch")
+        if request.headers.get("x-raft-to") != f"{self._server.member_id:x}":
+            raise BadRequest(412, "raft message target mismatch")
+        try:
+            sender = int(request.headers.get("x-server-from", ""), 16)
+        except ValueError:
+            raise BadRequest(400, "invalid sender") from None
+        if sender in self._server.state.membership.removed:
+            raise BadRequest(410, "the member has been permanently removed from the cluster")
+        return sender
+
+    def _stream(self, request: Request) -> Response:
+        if request.method != "GET":
+            return Response(405, b"Method Not Allowed\n", {"Allow": "GET"})
+        sender = self._check(request)
+        if request.path != f"{STREAM_PATH}{sender:x}":
+            raise BadRequest(404, "invalid from in path")
+        peer = self._peers.get(sender)
+        if peer is None:
+            # It may have been added by an entry that we have not applied yet: it asks again.
+            raise BadRequest(404, "error sender not found")
+
+        async def run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if peer.writer is not None:
+                peer.writer.close()
+            peer.writer = writer
+            try:
+                # The other side sends nothing more: reading tells when it is gone.
+                await reader.read(1)
+            finally:
+                if peer.writer is writer:
+                    peer.writer = None
+
+        return Response(200, headers={"Content-Type": "application/octet-stream"}, takeover=run)
+
+    async def _receive_snapshot(self, request: Request) -> Response:
+        if request.method != "POST":
+            return Response(405, b"Method Not Allowed\n", {"Allow": "POST"}, close=True)
+        self._check(request)
+        reader, left = request.reader, request.content_length
+        (length,) = _LENGTH.unpack(await reader.readexactly(8))
+        if length > MAX_SNAPSHOT_MESSAGE_BYTES or length + 8 > left:
+            raise BadRequest(400, "invalid snapshot message length")
+        try:
+            message = raft_codec.message_from(await reader.readexactly(length))
+        except ValueError as error:
+            raise BadRequest(400, str(error)) from None
+        if message.type is not MessageType.SNAP or message.snapshot is None:
+            raise BadRequest(400, "not a snapshot message")
+        path = self._server.received_path(message.snapshot.index)
+        temporary = path.with_name(path.name + ".tmp")
+        left -= 8 + length
+        with temporary.open("wb") as file:
+            while left:
+                async with asyncio.timeout(READ_TIMEOUT_S * 2):
+                    chunk = await reader.read(min(left, 1 << 20))
+                if not chunk:
+                    temporary.unlink(missing_ok=True)
+                    raise ConnectionError("the snapshot ended early")
+                file.write(chunk)
+                left -= len(chunk)
+            file.flush()
+            await asyncio.get_running_loop().run_in_executor(None, os.fsync, file.fileno())
+        temporary.replace(path)
+        log.info("Received snapshot", index=message.snapshot.index)
+        self._server.raft.step([message])
+        return Response(204)
+
+    # Questions
+
+    async def ask_leader(self, path: str, body: bytes) -> bytes:
+        """POST to the leader. Raises OSError, or RpcError if the leader answered one of etcd's errors."""
+        peer = self._peers.get(self._server.lead)
+        if peer is None:
+            raise ConnectionError("no leader")
+        async with asyncio.timeout(QUESTION_TIMEOUT_S):
+            reader, writer = await self._dial(peer)
+            try:
+                writer.write(self._head("POST", path, peer, {"Content-Length": str(len(body)), "Connection": "close"}) + body)
+                status, _, answer = await _read_answer(reader)
+            finally:
+                writer.close()
+        if status != 200:
+            text = answer.decode(errors="replace").strip()
+            error = error_of(text)
+            if error is not None:
+                raise error
+            raise ConnectionError(f"the leader answered {status}: {text}")
+        return answer
+
+
+def error_of(text: str) -> Exception | None:
+    """One of etcd's errors by its text."""
+    from kubette.etcd_api import errors
+
+    for spec in vars(errors).values():
+        if isinstance(spec, tuple) and len(spec) == 2 and spec[1] == text:
+            return errors.error(spec)
+    return None
+
+
+def _member_json(member: Member) -> bytes:
+    from kubette.etcd import membership
+
+    return membership.to_json(member)
+
+
+async def dial(url: str, context: ssl.SSLContext | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect to a peer URL. Raises OSError, TimeoutError."""
+    parts = urlsplit(url)
+    secure = parts.scheme == "https"
+    async with asyncio.timeout(DIAL_TIMEOUT_S):
+        return await asyncio.open_connection(parts.hostname, parts.port or (443 if secure else 80), ssl=context if secure else None)
+
+
+async def get(url: str, path: str, context: ssl.SSLContext | None) -> tuple[int, dict[str, str], bytes]:
+    """GET from a peer URL. Raises OSError, TimeoutError."""
+    async with asyncio.timeout(QUESTION_TIMEOUT_S):
+        reader, writer = await dial(url, context)
+        try:
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: {urlsplit(url).netloc}\r\nConnection: close\r\n\r\n".encode())
+            return await _read_answer(reader)
+        except (asyncio.IncompleteReadError, ValueError) as error:
+            raise ConnectionError(str(error)) from error
+        finally:
+            writer.close()
+
+
+async def _read_head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+    words = head[0].split(" ", 2)
+    if len(words) < 2 or not words[1].isdigit():
+        raise ValueError(f"not HTTP: {head[0]!r}")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
+    return int(words[1]), headers
+
+
+async def _read_answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
+    status, headers = await _read_head(reader)
+    if headers.get("transfer-encoding", "").lower() == "chunked":
+        return status, headers, b"".join([chunk async for chunk in http1.read_chunks(reader)])
+    length = int(headers.get("content-length", "0"))
+    if length > http1.MAX_BODY_BYTES:
+        raise ValueError("answer is too large")
+    return status, headers, await reader.readexactly(length)
+
+
+def _split(buffer: bytes) -> tuple[list[Message], bytes]:
+    """Whole messages at the start of `buffer`, and the rest. Raises ValueError."""
+    messages = []
+    at = 0
+    while len(buffer) - at >= 8:
+        (length,) = _LENGTH.unpack_from(buffer, at)
+        if length > MAX_MESSAGE_BYTES:
+            raise ValueError(f"message of {length} bytes")
+        if len(buffer) - at - 8 < length:
+            break
+        message = raft_codec.message_from(buffer[at + 8 : at + 8 + length])
+        at += 8 + length
+        if message.from_:  # otherwise it only kept the link alive
+            messages.append(message)
+    return messages, buffer[at:]

@@ -1,0 +1,409 @@
+"""The write-ahead log, in etcd's own format: `member/wal/<sequence>-<first index>.wal`.
+
+A segment is a preallocated file of 64 MiB of records. A record is an 8-byte little-endian length word (the top byte says how
+many bytes of padding follow, with the sign bit set if any), a `walpb.Record`, and padding to 8 bytes. Each record carries the
+CRC32C of all data so far, chained over records and segments; a segment begins with that checksum and the metadata.
+
+`save` followed by `sync` makes what it was given durable. An fsync error is final: the process must die and read the disk
+again, for a second fsync may succeed although the data is gone (RELIABILITY, lesson 5).
+
+Reading: a torn last record is what a crash leaves, and is cut off (a copy of the file is kept); a wrong checksum anywhere else
+is corruption, and is refused with file and offset.
+"""
+
+import contextlib
+import fcntl
+import itertools
+import mmap
+import os
+import shutil
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import google_crc32c
+
+from kubette.etcd import raft_codec
+from kubette.etcd_api.raft_pb2 import Entry as EntryMessage
+from kubette.etcd_api.raft_pb2 import HardState as HardStateMessage
+from kubette.etcd_api.wal_pb2 import Record, Snapshot
+from kubette.raft.messages import Entry, HardState
+from kubette.stdx.files import fsync_directory
+
+SEGMENT_BYTES = 64 * 1024 * 1024
+METADATA, ENTRY, STATE, CRC, SNAPSHOT = 1, 2, 3, 4, 5
+MAX_RECORD_BYTES = 128 << 20  # far beyond any entry the server accepts
+SECTOR_BYTES = 512
+_WORD = struct.Struct("<Q")
+
+
+class WalError(Exception):
+    """The log on disk cannot be used; the text names file and offset."""
+
+
+class TornTailError(WalError):
+    """The last record is incomplete: a crash cut it off."""
+
+    def __init__(self, path: Path, offset: int) -> None:
+        super().__init__(f"wal: torn record at the end of {path}, offset {offset}")
+        self.path = path
+        self.offset = offset
+
+
+@dataclass(slots=True)
+class Contents:
+    """What the log holds after a snapshot."""
+
+    metadata: bytes = b""
+    hard_state: HardState = field(default_factory=HardState)
+    entries: list[Entry] = field(default_factory=list)
+    snapshots: list[tuple[int, int]] = field(default_factory=list)  # (index, term) of every snapshot recorded
+
+
+def segment_name(sequence: int, index: int) -> str:
+    return f"{sequence:016x}-{index:016x}.wal"
+
+
+def _parse_name(path: Path) -> tuple[int, int]:
+    sequence, _, index = path.name.removesuffix(".wal").partition("-")
+    return int(sequence, 16), int(index, 16)
+
+
+def segments(directory: Path) -> list[Path]:
+    """The segments in order. Raises WalError when one is missing in between."""
+    paths = sorted(directory.glob("*.wal"))
+    for before, after in itertools.pairwise(paths):
+        if _parse_name(after)[0] != _parse_name(before)[0] + 1:
+            raise WalError(f"wal: segments are not continuous: {before.name}, {after.name}")
+    return paths
+
+
+@dataclass(slots=True)
+class _Position:
+    crc: int = 0
+    offset: int = 0
+
+
+def _records(path: Path, position: _Position, last: bool) -> Iterator[Record]:
+    """The records of one segment; `position` follows. A CRC record starts the chain anew."""
+    position.offset = 0
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size == 0:
+            return
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            while (record := _next_record(path, content, size, position, last)) is not None:
+                yield record
+
+
+def _next_record(path: Path, content: mmap.mmap, size: int, position: _Position, last: bool) -> Record | None:
+    offset = position.offset
+    if offset + 8 > size:
+        if last and any(content[offset:size]):
+            raise TornTailError(path, offset)
+        return None
+    (word,) = _WORD.unpack_from(content, offset)
+    if word == 0:
+        # Preallocated and not yet used; unless the rest of the sector is, for a disk writes whole sectors.
+        if any(content[offset : min(size, (offset // SECTOR_BYTES + 1) * SECTOR_BYTES)]):
+            raise WalError(f"wal: record length 0 in {path}, offset {offset}")
+        return None
+    length = word & 0x00FFFFFFFFFFFFFF
+    end = offset + 8 + length + ((word >> 56) & 0x7 if word >> 63 else 0)
+    if length > MAX_RECORD_BYTES or end > size:
+        if last and length <= MAX_RECORD_BYTES and _says_length(content, offset + 8, size, length):
+            raise TornTailError(path, offset)
+        raise WalError(f"wal: record length {length} is beyond the end of {path}, offset {offset}")
+    broken = ""
+    try:
+        record = Record.FromString(content[offset + 8 : offset + 8 + length])
+    except Exception as error:
+        broken = f"broken record ({error})"
+    else:
+        if record.type == CRC:
+            if position.crc and position.crc != record.crc:
+                raise WalError(f"wal: crc mismatch between segments in {path}, offset {offset}")
+            position.crc = record.crc
+        else:
+            crc = google_crc32c.extend(position.crc, record.data)
+            if crc == record.crc:
+                position.crc = crc
+            else:
+                broken = "crc mismatch"
+    if broken:
+        if last and _torn(content, offset, end, size):
+            raise TornTailError(path, offset)
+        raise WalError(f"wal: {broken} in {path}, offset {offset}")
+    position.offset = end
+    return record
+
+
+def _says_length(content: mmap.mmap, start: int, size: int, length: int) -> bool:
+    """Whether a record that goes beyond the end of the file says the same length inside: then it was cut off, else the word is corrupt."""
+    head = content[start : min(size, start + 24)]
+    at = 0
+    for tag in (0x08, 0x10, 0x1A):
+        if at >= len(head):
+            return True
+        if head[at] != tag:
+            return not any(head[at:])
+        at += 1
+        value = shift = 0
+        while True:
+            if at >= len(head):
+                return True
+            value |= (head[at] & 0x7F) << shift
+            shift += 7
+            at += 1
+            if not head[at - 1] & 0x80:
+                break
+        if tag == 0x1A:
+            return at + value == length
+    return False
+
+
+def _torn(content: mmap.mmap, offset: int, end: int, size: int) -> bool:
+    """Whether a broken record was torn: a disk writes sectors, so a torn write leaves a whole sector (or its rest) zero.
+
+    Only the last record can be torn: nothing but zeros follows it.
+    """
+    if any(content[end : min(size, end + SECTOR_BYTES)]):
+        return False
+    start = offset
+    while start < min(end, size):
+        stop = min((start // SECTOR_BYTES + 1) * SECTOR_BYTES, end, size)
+        if not any(content[start:stop]):
+            return True
+        start = stop
+    return False
+
+
+def read(directory: Path, after_index: int, position: _Position | None = None) -> Contents:
+    """Everything after the snapshot at `after_index`. Raises WalError, TornTailError."""
+    position = position or _Position()
+    contents = Contents()
+    paths = segments(directory)
+    # Start with the last segment that begins at or before the snapshot.
+    start = max((place for place, path in enumerate(paths) if _parse_name(path)[1] <= after_index), default=None)
+    if start is None:
+        raise WalError(f"wal: no segment in {directory} holds index {after_index}")
+    for place in range(start, len(paths)):
+        for record in _records(paths[place], position, last=place == len(paths) - 1):
+            _take(contents, record, after_index, paths[place], position.offset)
+    return contents
+
+
+def _take(contents: Contents, record: Record, after_index: int, path: Path, offset: int) -> None:
+    if record.type == ENTRY:
+        entry = raft_codec.entry_from(EntryMessage.FromString(record.data))
+        if entry.index > after_index:
+            # An entry at an index seen before replaces it and all that followed (Raft §5.3).
+            place = entry.index - after_index - 1
+            if place > len(contents.entries):
+                raise WalError(f"wal: gap before entry {entry.index} in {path}, offset {offset}")
+            del contents.entries[place:]
+            contents.entries.append(entry)
+    elif record.type == STATE:
+        state = HardStateMessage.FromString(record.data)
+        contents.hard_state = HardState(state.term, state.vote, state.commit)
+    elif record.type == METADATA:
+        if contents.metadata and contents.metadata != record.data:
+            raise WalError(f"wal: conflicting metadata in {path}")
+        contents.metadata = record.data
+    elif record.type == SNAPSHOT:
+        snapshot = Snapshot.FromString(record.data)
+        contents.snapshots.append((snapshot.index, snapshot.term))
+    elif record.type != CRC:
+        raise WalError(f"wal: unexpected record type {record.type} in {path}, offset {offset}")
+
+
+def snapshot_positions(directory: Path) -> list[tuple[int, int]]:
+    """(index, term) of every snapshot the log knows of and that is committed: only these may be loaded."""
+    position = _Position()
+    found: list[tuple[int, int]] = []
+    state = HardState()
+    paths = segments(directory)
+    for place, path in enumerate(paths):
+        try:
+            for record in _records(path, position, last=place == len(paths) - 1):
+                if record.type == SNAPSHOT:
+                    snapshot = Snapshot.FromString(record.data)
+                    found.append((snapshot.index, snapshot.term))
+                elif record.type == STATE:
+                    message = HardStateMessage.FromString(record.data)
+                    state = HardState(message.term, message.vote, message.commit)
+        except TornTailError:
+            break
+    return [each for each in found if each[0] <= state.commit]
+
+
+def repair(torn: TornTailError) -> Path:
+    """Cut a torn tail off, keeping a copy of the file; answers the copy's path."""
+    copy = torn.path.with_name(torn.path.name + ".broken")
+    shutil.copyfile(torn.path, copy)
+    with torn.path.open("r+b") as file:
+        file.truncate(torn.offset)
+        os.fsync(file.fileno())
+    return copy
+
+
+class Wal:
+    """The log opened for appending. `save` collects, `flush` writes, `sync` makes durable; the last two may run in a thread."""
+
+    def __init__(self, directory: Path, fd: int, path: Path, offset: int, crc: int, metadata: bytes) -> None:
+        self._directory = directory
+        self._fd = fd
+        self._path = path
+        self._offset = offset
+        self._crc = crc
+        self._metadata = metadata
+        self._state = HardState()
+        self._buffer: list[bytes] = []
+        self.last_index = 0
+
+    @classmethod
+    def create(cls, directory: Path, metadata: bytes, state: HardState | None = None, entries: Sequence[Entry] = ()) -> "Wal":
+        """A new log that begins with these entries: the directory appears whole or not at all."""
+        temporary = directory.with_name(directory.name + ".tmp")
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True, mode=0o700)
+        path = temporary / segment_name(0, 0)
+        wal = cls(temporary, _open_segment(path), path, 0, 0, metadata)
+        wal._begin_segment()
+        wal.save_snapshot(0, 0)
+        wal.save(state, entries)
+        wal.sync()
+        fsync_directory(temporary)
+        temporary.rename(directory)
+        fsync_directory(directory.parent)
+        wal._directory = directory
+        wal._path = directory / path.name
+        return wal
+
+    @classmethod
+    def open(cls, directory: Path, after_index: int) -> tuple["Wal", Contents]:
+        """Read what follows the snapshot at `after_index`, and go on appending. Raises WalError, TornTailError."""
+        position = _Position()
+        contents = read(directory, after_index, position)
+        path = segments(directory)[-1]
+        fd = _open_segment(path)
+        wal = cls(directory, fd, path, position.offset, position.crc, contents.metadata)
+        # Whatever a torn write left behind the end must not be read as records later.
+        os.ftruncate(fd, position.offset)
+        _preallocate(fd)
+        wal._state = contents.hard_state
+        wal.last_index = contents.entries[-1].index if contents.entries else after_index
+        return wal, contents
+
+    @property
+    def metadata(self) -> bytes:
+        return self._metadata
+
+    def _add(self, kind: int, data: bytes) -> None:
+        self._crc = google_crc32c.extend(self._crc, data)
+        self._frame(Record(type=kind, crc=self._crc, data=data).SerializeToString())
+
+    def _frame(self, record: bytes) -> None:
+        length = len(record)
+        padding = -length % 8
+        word = length | (0x80 | padding) << 56 if padding else length
+        self._buffer.append(_WORD.pack(word) + record + bytes(padding))
+
+    def _begin_segment(self) -> None:
+        self._frame(Record(type=CRC, crc=self._crc).SerializeToString())
+        self._add(METADATA, self._metadata)
+
+    def save(self, state: HardState | None, entries: Sequence[Entry]) -> None:
+        """Collect entries and state; nothing is on disk before `sync`."""
+        for entry in entries:
+            self._add(ENTRY, raft_codec.entry_bytes(entry))
+        if entries:
+            self.last_index = entries[-1].index
+        if state is not None:
+            self._state = state
+            self._add(STATE, raft_codec.hard_state_bytes(state))
+
+    def save_snapshot(self, index: int, term: int, conf_state: bytes | None = None) -> None:
+        """Record that the snapshot at `index` is on disk (call it after the snapshot is)."""
+        snapshot = Snapshot(index=index, term=term)
+        if conf_state is not None:
+            snapshot.conf_state = conf_state
+        self._add(SNAPSHOT, snapshot.SerializeToString())
+        self.last_index = max(self.last_index, index)
+
+    def flush(self) -> None:
+        """Write what is collected, without making it durable."""
+        if not self._buffer:
+            return
+        data = b"".join(self._buffer)
+        self._buffer.clear()
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(self._fd, view, self._offset)
+            self._offset += written
+            view = view[written:]
+
+    def sync(self) -> None:
+        """Write and make durable. Any OSError is final."""
+        self.flush()
+        os.fdatasync(self._fd)
+        if self._offset >= SEGMENT_BYTES:
+            self._cut()
+
+    def _cut(self) -> None:
+        """Go on in a new segment: complete under a temporary name first, so that no crash leaves half a head."""
+        os.ftruncate(self._fd, self._offset)
+        os.fsync(self._fd)
+        sequence = _parse_name(self._path)[0] + 1
+        path = self._directory / segment_name(sequence, self.last_index + 1)
+        temporary = self._directory / "0.tmp"
+        temporary.unlink(missing_ok=True)
+        fd = _open_segment(temporary)
+        old = self._fd
+        self._fd, self._offset = fd, 0
+        self._begin_segment()
+        self._add(STATE, raft_codec.hard_state_bytes(self._state))
+        self.flush()
+        os.fsync(fd)
+        temporary.rename(path)
+        fsync_directory(self._directory)
+        self._path = path
+        os.close(old)
+
+    def release_to(self, index: int) -> None:
+        """Remove segments that hold nothing after `index` (a snapshot covers them)."""
+        paths = segments(self._directory)
+        for path, following in itertools.pairwise(paths):
+            if _parse_name(following)[1] > index:
+                break
+            path.unlink()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self.flush()
+        os.close(self._fd)
+
+
+def _open_segment(path: Path) -> int:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise WalError(f"wal: {path} is locked by another process") from None
+    _preallocate(fd)
+    return fd
+
+
+def _preallocate(fd: int) -> None:
+    """Reserve the whole segment, so that fdatasync need not write file metadata each time."""
+    size = os.fstat(fd).st_size
+    if size < SEGMENT_BYTES:
+        try:
+            os.posix_fallocate(fd, 0, SEGMENT_BYTES)
+        except OSError as error:
+            # File systems without the call grow as they are written; a full disk is said at once.
+            if error.errno == 28:
+                raise
+            os.ftruncate(fd, SEGMENT_BYTES)
