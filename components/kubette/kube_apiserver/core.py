@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from kubette.apimachinery import timestamps
+from kubette.apimachinery.protobuf import Decoder
 from kubette.component_base.metrics import Registry
 from kubette.kube_apiserver.admission.interfaces import Chain, Lister
 from kubette.kube_apiserver.allocators.services import ServiceAllocators
@@ -42,6 +43,15 @@ class Core:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     allocators: ServiceAllocators | None = None
     fatal: Callable[[Exception], None] = lambda error: None
+
+    _protobuf: Decoder | None = None
+
+    @property
+    def protobuf(self) -> Decoder:
+        """Read on the first body that needs it."""
+        if self._protobuf is None:
+            self._protobuf = Decoder.load()
+        return self._protobuf
 
     def now(self) -> str:
         """RFC 3339, to the second."""

@@ -5,7 +5,8 @@ from aiohttp import web
 from kubette.apimachinery import status
 
 BODY_BYTES_MAX = 3 * 1024 * 1024  # upstream's MaxRequestBodyBytes
-DECODABLE = ("application/json", "application/yaml")
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+DECODABLE = ("application/json", "application/yaml", PROTOBUF)
 _YAML_NAMES = frozenset({"application/yaml", "application/x-yaml", "text/yaml"})
 
 
@@ -27,10 +28,12 @@ async def read(request: web.BaseRequest) -> bytes:
 
 
 def media_type(request: web.BaseRequest) -> str:
-    """JSON or YAML; JSON when nothing is said. Protobuf and everything else is refused with 415."""
+    """JSON, YAML or Protobuf; JSON when nothing is said. Everything else is refused with 415."""
     given = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if given in ("", "application/json", "*/*"):
         return "application/json"
+    if given == PROTOBUF:
+        return PROTOBUF
     if given in _YAML_NAMES:
         return "application/yaml"
     raise status.unsupported_media_type(DECODABLE)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from kubette.apimachinery import codec, status, validation
+from kubette.apimachinery import codec, protobuf, status, validation
 from kubette.apimachinery.schema import Schema
 from kubette.kube_apiserver.core import Call
 from kubette.kube_apiserver.filters import bodies
@@ -17,13 +17,20 @@ async def read_object(call: Call, api_version: str, kind: str, schema: Schema | 
     if not raw:
         raise status.bad_request(f'{kind} in version "{api_version.rpartition("/")[2]}" cannot be handled as a {kind}: unexpected end of JSON input')
     try:
-        decoded = codec.decode_object(raw, media_type, find_duplicates=field_validation != validation.IGNORE)
-    except codec.CodecError as error:
+        decoded = decode(call, raw, media_type, api_version, kind, field_validation != validation.IGNORE)
+    except (codec.CodecError, protobuf.ProtobufError) as error:
         raise status.bad_request(_cannot(kind, api_version, str(error))) from None
     obj = decoded.obj
     check_kind(obj, api_version, kind)
     conform(call, obj, schema, field_validation, decoded.duplicates)
     return obj
+
+
+def decode(call: Call, raw: bytes, media_type: str, api_version: str, kind: str, find_duplicates: bool = False) -> codec.Decoded:
+    """One object in any of the formats. Raises CodecError or ProtobufError."""
+    if media_type == bodies.PROTOBUF:
+        return codec.Decoded(call.core.protobuf.decode(raw, api_version, kind))
+    return codec.decode_object(raw, media_type, find_duplicates=find_duplicates)
 
 
 def check_kind(obj: Object, api_version: str, kind: str) -> None:

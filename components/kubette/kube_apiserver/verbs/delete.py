@@ -8,14 +8,14 @@ rest.BeforeDelete and registry.Store.Delete).
 from dataclasses import dataclass, field
 from typing import Any
 
-from kubette.apimachinery import codec, field_errors, meta, status, timestamps
+from kubette.apimachinery import codec, field_errors, meta, protobuf, status, timestamps
 from kubette.kube_apiserver.admission.interfaces import Operation
 from kubette.kube_apiserver.core import Call
 from kubette.kube_apiserver.filters import bodies
 from kubette.kube_apiserver.filters.answer import Answer
 from kubette.kube_apiserver.request_info import is_true
 from kubette.kube_apiserver.storage.store import Remove
-from kubette.kube_apiserver.verbs import hooks, options, persist, render, write
+from kubette.kube_apiserver.verbs import body, hooks, options, persist, render, write
 
 Object = dict[str, Any]
 
@@ -56,8 +56,8 @@ async def read_options(call: Call) -> DeleteOptions:
     raw = await bodies.read(call.request) if call.request.can_read_body else b""
     if raw:
         try:
-            given = codec.decode_object(raw, bodies.media_type(call.request)).obj
-        except codec.CodecError as error:
+            given = body.decode(call, raw, bodies.media_type(call.request), "v1", "DeleteOptions").obj
+        except (codec.CodecError, protobuf.ProtobufError) as error:
             raise status.bad_request(str(error)) from None
         if given.get("kind", "DeleteOptions") != "DeleteOptions":
             raise status.bad_request("decoded object cannot be converted to DeleteOptions")
