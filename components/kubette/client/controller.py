@@ -114,7 +114,8 @@ class Controller:
 
     def _report(self, key: str, error: Exception, delay_s: float) -> None:
         # A conflict means that the cache was behind: normal life. What is neither an answer nor a network failure is a bug.
-        if isinstance(error, ApiError) and error.code in (404, 409):
+        # So is a namespace that goes away while its objects are still being looked after.
+        if isinstance(error, ApiError) and (error.code in (404, 409) or _is_namespace_terminating(error)):
             log.v(2, "Reconcile met a newer object", controller=self.name, key=key, err=error)
         elif isinstance(error, (ApiError, TransportError)):
             log.error("Reconcile failed", err=error, controller=self.name, key=key, retry_after_s=round(delay_s, 3))
@@ -124,3 +125,7 @@ class Controller:
             log.error(
                 "Reconcile failed", err="".join(traceback.format_exception(error)), controller=self.name, key=key, retry_after_s=round(delay_s, 3)
             )
+
+
+def _is_namespace_terminating(error: ApiError) -> bool:
+    return any(cause.get("reason") == "NamespaceTerminating" for cause in error.details.get("causes") or ())

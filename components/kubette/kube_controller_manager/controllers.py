@@ -40,6 +40,10 @@ CONTROLLERS = (
     _entry("deployment-controller", "deployment", "deployment.controller", "DeploymentController"),
     _entry("replicaset-controller", "replicaset", "replicaset.controller", "ReplicaSetController"),
     _entry("replicationcontroller-controller", "replicationcontroller", "replicaset.controller", "ReplicationControllerController"),
+    _entry("daemonset-controller", "daemonset", "daemonset.controller", "DaemonSetController"),
+    _entry("garbage-collector-controller", "garbagecollector", "garbage_collector.controller", "GarbageCollector"),
+    _entry("namespace-controller", "namespace", "namespace.controller", "NamespaceController"),
+    _entry("pod-garbage-collector-controller", "podgc", "podgc.controller", "PodGCController"),
 )
 
 

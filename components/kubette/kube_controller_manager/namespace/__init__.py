@@ -1,0 +1,1 @@
+"""Namespaces going away: all their content is deleted, then their finalizer."""
