@@ -256,6 +256,7 @@ class PriorityClassStrategy(Strategy):
 
 
 class APIServiceStrategy(Strategy):
+    name_check = staticmethod(names.path_segment)  # the core group's is `v1.`
     initial_status = {}
 
     def default(self, obj: Object) -> None:
