@@ -146,6 +146,11 @@ class Agent:
         """As the last step saw it."""
         return self._runtime.get(uid)
 
+    def running(self) -> tuple[int, int]:
+        """How many sandboxes and containers run, as last seen."""
+        seen = self._runtime.values()
+        return sum(r.ready_sandbox is not None for r in seen), sum(len(r.running()) for r in seen)
+
     def wake_all(self) -> None:
         for uid in self.workers.uids():
             self.workers.wake(uid)

@@ -49,7 +49,7 @@ class NodeAgent:
         node_changed: Callable[[], None],
         port: Callable[[], int],
     ) -> None:
-        self._config, self._client, self._cri, self._recorder, self._clock, self._machine = config, client, cri, recorder, clock, facts
+        self._config, self._client, self._cri, self._recorder, self._clock, self.machine = config, client, cri, recorder, clock, facts
         self._pleg_error, self._network_ready, self._node_changed, self._port = pleg_error, network_ready, node_changed, port
         self.informer = Informer(client, resources.NODES, field_selector=f"metadata.name={config.node_name}") if client else None
         if self.informer is not None:
@@ -76,14 +76,14 @@ class NodeAgent:
 
     def allocatable(self) -> Mapping[str, str]:
         reserved = [self._config.system_reserved, self._config.kube_reserved]
-        return node_status.allocatable(self._machine, self._config.max_pods, reserved, self._config.eviction_hard)
+        return node_status.allocatable(self.machine, self._config.max_pods, reserved, self._config.eviction_hard)
 
     def network_error(self) -> str:
         """Why pods cannot have a network, empty if they can."""
         return node_status.network_error((self._conditions or {}).get("NetworkReady"))
 
     def labels(self) -> dict[str, str]:
-        return {**node_status.default_labels(self._config.hostname, self._machine.architecture), **self._config.node_labels}
+        return {**node_status.default_labels(self._config.hostname, self.machine.architecture), **self._config.node_labels}
 
     def poke(self) -> None:
         """Something in the status may have changed."""
@@ -147,7 +147,7 @@ class NodeAgent:
         return node_status.Facts(
             node_name=self._config.node_name,
             hostname=self._config.hostname,
-            machine=self._machine,
+            machine=self.machine,
             release=version.major_minor(),
             git_version=version.git_version(),
             runtime_version=self.runtime_version,

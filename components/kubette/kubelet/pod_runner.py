@@ -120,7 +120,11 @@ class PodRunner:
         name = container["name"]
         latest = runtime.latest(name)
         self._check_backoff(pod, container, latest)
-        image = await self._images.ensure(pod, container, config)
+        try:
+            image = await self._images.ensure(pod, container, config)
+        except StartError as error:
+            self._recorder.pod(pod, WARNING, "Failed", f"Error: {error.reason}", name)
+            raise
         attempt = latest.restart_count + 1 if latest is not None else attempts_in_logs(config.log_directory, name)
         try:
             variables = await self._environment_of(pod, container, ips)
