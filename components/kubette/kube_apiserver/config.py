@@ -172,8 +172,8 @@ def _runtime_config(given: dict[str, str], faults: list[str]) -> frozenset[str]:
 
 
 def _default_address(bind_address: str) -> str:
-    """The address others reach this machine at: the bind address, or the one the default route leaves from."""
-    if bind_address not in ("", "0.0.0.0", "::"):
+    """The address others reach this machine at: the bind address unless it is a loopback one, or the one the default route leaves from."""
+    if bind_address not in ("", "0.0.0.0", "::", "::1") and not bind_address.startswith("127."):
         return bind_address
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
