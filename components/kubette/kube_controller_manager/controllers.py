@@ -41,6 +41,8 @@ CONTROLLERS = (
     _entry("replicaset-controller", "replicaset", "replicaset.controller", "ReplicaSetController"),
     _entry("replicationcontroller-controller", "replicationcontroller", "replicaset.controller", "ReplicationControllerController"),
     _entry("daemonset-controller", "daemonset", "daemonset.controller", "DaemonSetController"),
+    _entry("job-controller", "job", "job.controller", "JobController"),
+    _entry("ttl-after-finished-controller", "ttl-after-finished", "job.ttl", "TTLAfterFinishedController"),
     _entry("garbage-collector-controller", "garbagecollector", "garbage_collector.controller", "GarbageCollector"),
     _entry("namespace-controller", "namespace", "namespace.controller", "NamespaceController"),
     _entry("pod-garbage-collector-controller", "podgc", "podgc.controller", "PodGCController"),
