@@ -140,9 +140,21 @@ def _empty_object(obj: Object, schema: Schema) -> Object:
 
 
 def track_update(
-    old: Object | None, new: Object, manager: str, api_version: str, time: str, schema: Schema, subresource: str = "", operation: str = UPDATE
+    old: Object | None,
+    new: Object,
+    manager: str,
+    api_version: str,
+    time: str,
+    schema: Schema,
+    subresource: str = "",
+    operation: str = UPDATE,
+    reset_fields: tuple[tuple[str, ...], ...] = (),
 ) -> None:
-    """Writes `new.metadata.managedFields` for a create (old is None), an update or a patch by `manager`."""
+    """Writes `new.metadata.managedFields` for a create (old is None), an update or a patch by `manager`.
+
+    To be called with what the client asked for, defaulted, but before strategies and allocators fill in what the server decides.
+    `reset_fields` are paths this endpoint ignores (`("status",)`).
+    """
     given = (new.get("metadata") or {}).get("managedFields")
     recorded = ((old or {}).get("metadata") or {}).get("managedFields")
     if old is not None and given is not None and given in ([], [{}]):
@@ -156,6 +168,9 @@ def track_update(
     old_seen = _without_managed_fields(old) if old is not None else _empty_object(new_seen, schema)
     comparison = typed.compare(old_seen, new_seen, schema)
     identity = Manager(manager or "unknown", operation, api_version, subresource)
+    if reset_fields:
+        ignored = field_set.of_paths(*reset_fields)
+        comparison = typed.Comparison(*(field_set.recursive_difference(one, ignored) for one in comparison))
     changed = field_set.union(comparison.added, comparison.modified)
     if not comparison.is_same:
         managed = _take(managed, identity, changed, comparison.removed)

@@ -67,7 +67,7 @@ class RoleBindingStrategy(Strategy):
         errors: Errors = []
         if role.get("apiGroup") != _RBAC:
             errors.append(field_errors.not_supported("roleRef.apiGroup", role.get("apiGroup") or "", [_RBAC]))
-        kinds = ("ClusterRole", "Role") if self.kind.namespaced else ("ClusterRole",)
+        kinds = ("Role", "ClusterRole") if self.kind.namespaced else ("ClusterRole",)
         if role.get("kind") not in kinds:
             errors.append(field_errors.not_supported("roleRef.kind", role.get("kind") or "", kinds))
         if not role.get("name"):
@@ -100,14 +100,38 @@ def _subject(subject: Object, path: str, *, namespaced: bool) -> Errors:
             if subject.get("apiGroup") != _RBAC:
                 errors.append(field_errors.not_supported(child(path, "apiGroup"), subject.get("apiGroup") or "", [_RBAC]))
         case kind:
-            errors.append(field_errors.not_supported(child(path, "kind"), kind or "", ("Group", "ServiceAccount", "User")))
+            errors.append(field_errors.not_supported(child(path, "kind"), kind or "", ("ServiceAccount", "User", "Group")))
     return errors
 
 
 # --- certificates -----------------------------------------------------------------------------------------------------
 
 _USAGES = frozenset(
-    ["signing", "digital signature", "content commitment", "key encipherment", "key agreement", "data encipherment", "cert sign", "crl sign", "encipher only", "decipher only", "any", "server auth", "client auth", "code signing", "email protection", "s/mime", "ipsec end system", "ipsec tunnel", "ipsec user", "timestamping", "ocsp signing", "microsoft sgc", "netscape sgc"]
+    [
+        "signing",
+        "digital signature",
+        "content commitment",
+        "key encipherment",
+        "key agreement",
+        "data encipherment",
+        "cert sign",
+        "crl sign",
+        "encipher only",
+        "decipher only",
+        "any",
+        "server auth",
+        "client auth",
+        "code signing",
+        "email protection",
+        "s/mime",
+        "ipsec end system",
+        "ipsec tunnel",
+        "ipsec user",
+        "timestamping",
+        "ocsp signing",
+        "microsoft sgc",
+        "netscape sgc",
+    ]
 )
 _MINIMUM_EXPIRATION_S = 600
 
@@ -170,7 +194,7 @@ class CertificateSigningRequestStrategy(Strategy):
             errors.append(field_errors.required("spec.usages", "usages must be provided"))
         for index, usage in enumerate(usages):
             if usage not in _USAGES:
-                errors.append(field_errors.not_supported(child("spec.usages", index), usage, _USAGES))
+                errors.append(field_errors.not_supported(child("spec.usages", index), usage, sorted(_USAGES)))
             if usage in usages[:index]:
                 errors.append(field_errors.duplicate(child("spec.usages", index), usage))
         seconds = spec.get("expirationSeconds")

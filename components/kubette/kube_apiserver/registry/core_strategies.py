@@ -165,12 +165,12 @@ class NodeStrategy(Strategy):
         errors: Errors = []
         seen: set[tuple[Any, Any]] = set()
         for index, taint in enumerate(spec.get("taints") or []):
-            where = child("spec.taints", index)
+            where = child("metadata.taints", index)
             errors += [field_errors.invalid(child(where, "key"), taint.get("key"), text) for text in names.qualified_name(taint.get("key") or "")]
             problems = names.label_value(taint.get("value") or "")
             if problems:
                 errors.append(field_errors.invalid(child(where, "value"), taint.get("value"), ";".join(problems)))
-            errors += pod_validation.one_of(taint.get("effect"), child(where, "effect"), ("NoExecute", "NoSchedule", "PreferNoSchedule"))
+            errors += pod_validation.one_of(taint.get("effect"), child(where, "effect"), ("NoSchedule", "PreferNoSchedule", "NoExecute"))
             pair = (taint.get("key"), taint.get("effect"))
             if pair in seen:
                 text = "taints must be unique by key and effect pair"
@@ -333,7 +333,17 @@ def _access_modes(modes: list[str] | None, path: str) -> Errors:
 
 
 _PV_COMMON = frozenset(
-    ["accessModes", "capacity", "claimRef", "mountOptions", "nodeAffinity", "persistentVolumeReclaimPolicy", "storageClassName", "volumeMode", "volumeAttributesClassName"]
+    [
+        "accessModes",
+        "capacity",
+        "claimRef",
+        "mountOptions",
+        "nodeAffinity",
+        "persistentVolumeReclaimPolicy",
+        "storageClassName",
+        "volumeMode",
+        "volumeAttributesClassName",
+    ]
 )
 
 

@@ -80,7 +80,7 @@ class IngressStrategy(Strategy):
         spec = obj.get("spec") or {}
         errors: Errors = []
         if not spec.get("rules") and spec.get("defaultBackend") is None:
-            errors.append(field_errors.invalid("spec", spec, "either `defaultBackend` or `rules` must be specified"))
+            errors.append(field_errors.invalid("spec", None, "either `defaultBackend` or `rules` must be specified"))
         if spec.get("defaultBackend") is not None:
             errors += _backend(spec["defaultBackend"], "spec.defaultBackend")
         for index, rule in enumerate(spec.get("rules") or []):
@@ -117,7 +117,10 @@ def _http_paths(paths: list[Object], where: str) -> Errors:
             errors.append(field_errors.not_supported(child(at, "pathType"), kind, ("Exact", "ImplementationSpecific", "Prefix")))
         elif (kind != "ImplementationSpecific" or path.get("path")) and not str(path.get("path") or "").startswith("/"):
             errors.append(field_errors.invalid(child(at, "path"), path.get("path") or "", "must be an absolute path"))
-        errors += _backend(path.get("backend") or {}, child(at, "backend"))
+        if path.get("backend"):
+            errors += _backend(path["backend"], child(at, "backend"))
+        else:
+            errors.append(field_errors.required(child(at, "backend"), "port name or number is required"))
     return errors
 
 

@@ -89,7 +89,11 @@ class PodStrategy(Strategy):
             obj.setdefault("status", {})["qosClass"] = quality
 
     def validate_spec(self, obj: Object) -> list[FieldError]:
-        return pod_validation.pod_spec(obj.get("spec") or {}, "spec")
+        spec = obj.get("spec") or {}
+        errors = pod_validation.pod_spec(spec, "spec")
+        if not spec.get("serviceAccountName"):
+            errors += _tokens_without_account(spec)
+        return errors
 
     def validate_update(self, obj: Object, old: Object, subresource: str = "") -> list[FieldError]:
         if subresource in ("ephemeralcontainers", "resize", "binding"):
@@ -142,6 +146,18 @@ class PodStrategy(Strategy):
         fields["spec.hostNetwork"] = fields["spec.hostNetwork"] or "false"
         fields["status.podIP"] = str(((obj.get("status") or {}).get("podIPs") or [{}])[0].get("ip") or fields["status.podIP"])
         return fields
+
+
+def _tokens_without_account(spec: Object) -> list[FieldError]:
+    """Projected tokens need an account; admission has set one by now if there is any."""
+    return [
+        field_errors.forbidden(
+            f"spec.volumes[{index}].projected.sources[{number}].serviceAccountToken", "must not be specified when serviceAccountName is not set"
+        )
+        for index, volume in enumerate(spec.get("volumes") or [])
+        for number, source in enumerate((volume.get("projected") or {}).get("sources") or [])
+        if source.get("serviceAccountToken") is not None
+    ]
 
 
 def _deadline(new: Object, old: Object) -> list[FieldError]:

@@ -87,8 +87,8 @@ def pod_spec(spec: Object, path: str) -> Errors:
     volumes, volume_errors = volume_validation.volumes(spec.get("volumes") or [], child(path, "volumes"))
     errors += volume_errors
     errors += containers(spec, volumes, path)
-    errors += one_of(spec.get("restartPolicy"), child(path, "restartPolicy"), ("Always", "Never", "OnFailure"))
-    errors += one_of(spec.get("dnsPolicy"), child(path, "dnsPolicy"), ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"))
+    errors += one_of(spec.get("restartPolicy"), child(path, "restartPolicy"), ("Always", "OnFailure", "Never"))
+    errors += one_of(spec.get("dnsPolicy"), child(path, "dnsPolicy"), ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"))
     errors += _labels(spec.get("nodeSelector"), child(path, "nodeSelector"))
     errors += _security_context(spec, path)
     errors += _pull_secrets(spec.get("imagePullSecrets") or [], child(path, "imagePullSecrets"))
@@ -112,7 +112,8 @@ def pod_spec(spec: Object, path: str) -> Errors:
     deadline = spec.get("activeDeadlineSeconds")
     if deadline is not None and not 1 <= deadline <= INT32_MAX:
         errors.append(field_errors.invalid(child(path, "activeDeadlineSeconds"), deadline, names.between(1, INT32_MAX)))
-    return errors + not_negative(spec.get("terminationGracePeriodSeconds"), child(path, "terminationGracePeriodSeconds"))
+    # A negative terminationGracePeriodSeconds is accepted for old clients' sake, with a warning.
+    return errors
 
 
 def _names(spec: Object, path: str) -> Errors:

@@ -117,6 +117,12 @@ class Strategy:
         """Texts for Warning headers (`299 - "…"`)."""
         return []
 
+    def reset_fields(self, subresource: str = "") -> tuple[tuple[str, ...], ...]:
+        """Paths this endpoint never writes, so that nobody comes to manage them through it (for `apimachinery.apply`)."""
+        if subresource == "status":
+            return (("spec",), ("metadata", "labels")) if self.status_keeps_labels else (("spec",),)
+        return (("status",),) if self.kind.has_status() and not subresource else ()
+
     # --- reading ---
 
     @property

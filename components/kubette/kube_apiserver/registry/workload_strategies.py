@@ -108,7 +108,7 @@ def _deployment_strategy(strategy: Object, path: str) -> Errors:
             return [field_errors.forbidden(child(path, "rollingUpdate"), text)]
         return []
     if kind != "RollingUpdate":
-        return [field_errors.not_supported(child(path, "type"), kind, ("Recreate", "RollingUpdate"))]
+        return [field_errors.not_supported(path, strategy, ("Recreate", "RollingUpdate"))]
     if rolling is None:
         return [field_errors.required(child(path, "rollingUpdate"), "this should be defaulted and never be nil")]
     return _rolling_update(rolling, child(path, "rollingUpdate"))
@@ -356,6 +356,9 @@ class JobStrategy(Strategy):
                 labels.setdefault(name, value)
             selector = spec.setdefault("selector", {})
             selector.setdefault("matchLabels", {})[_CONTROLLER_UID] = meta.uid(obj)
+            if not meta.labels(obj):
+                # Upstream's defaulting runs again when the object is read, so a job shows the labels of its template.
+                meta.metadata(obj)["labels"] = dict(labels)
 
     def warnings(self, obj: Object, old: Object | None = None) -> list[str]:
         template = (obj.get("spec") or {}).get("template") or {}
