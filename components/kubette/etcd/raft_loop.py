@@ -36,6 +36,9 @@ class StateMachine(Protocol):
     def is_waiting(self, request_id: int) -> bool:
         """Whether anyone still waits for a proposal that has not been made yet."""
 
+    def proposed(self, request_ids: Sequence[int], term: int) -> None:
+        """These have been handed to the leader of `term`."""
+
 
 class RaftLoop:
     """Runs a node on a log. `send` hands messages to the transport."""
@@ -166,6 +169,7 @@ class RaftLoop:
             self._proposals.extendleft(reversed(taken))
             self._held = True
             return
+        self._machine.proposed([request_id for request_id, _ in taken], self.node.raft.term)
         messages, _ = self.node.take_immediate()
         if messages:
             self._send(messages)

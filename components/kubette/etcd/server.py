@@ -67,6 +67,7 @@ class Server:
         self.node: Node
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
         self._deadlines: deque[tuple[float, int]] = deque()
+        self._proposed: deque[tuple[int, Sequence[int]]] = deque()  # (term of the leader they went to, request ids)
         self._request_id = (member_id & 0xFFFF) << 48 | random.SystemRandom().getrandbits(40) << 8
         self._read_queue: list[asyncio.Future[None]] = []
         self._read_flight: tuple[bytes, float, list[asyncio.Future[None]]] | None = None
@@ -141,6 +142,23 @@ class Server:
 
     def is_waiting(self, request_id: int) -> bool:
         return request_id in self._waiting
+
+    def proposed(self, request_ids: Sequence[int], term: int) -> None:
+        self._proposed.append((term, request_ids))
+        while self._proposed and not any(each in self._waiting for each in self._proposed[0][1]):
+            self._proposed.popleft()
+
+    def _fail_lost(self, term: int) -> None:
+        """The first entry of `term` is applied: what went to an earlier leader and is not applied by now is lost with it.
+
+        Or nearly so (a deposed leader may pass it on): the error is not definite. Upstream lets the client wait for its timeout.
+        """
+        while self._proposed and self._proposed[0][0] < term:
+            for request_id in self._proposed.popleft()[1]:
+                future = self._waiting.pop(request_id, None)
+                if future is not None and not future.done():
+                    self.proposals_failed += 1
+                    future.set_exception(errors.error(errors.LEADER_CHANGED))
 
     async def propose_conf_change(self, change: ConfChange, data: bytes, change_id: int) -> None:
         """Propose a configuration change and wait until it is in force. Raises RpcError."""
@@ -239,6 +257,8 @@ class Server:
                 self._apply_conf_change(entry)
             elif entry.data and entry.index > state.applied_index:
                 self._apply_normal(entry.data, now)
+            elif not entry.data:
+                self._fail_lost(entry.term)
             if entry.index > state.applied_index:
                 state.applied_index, state.applied_term = entry.index, entry.term
         while self._read_applied and self._read_applied[0][0] <= state.applied_index:

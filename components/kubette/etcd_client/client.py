@@ -56,9 +56,9 @@ class Client:
                 return response.FromString(await self._channels.unary(at, method)(body, timeout=self._timeout_s))
             except grpc.aio.AioRpcError as error:
                 failure = from_grpc(error)
-                if failure.code is Code.UNAVAILABLE:
+                if failure.code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED):
                     self._channels.leave(at)
-                    if attempts > 0 and (idempotent or failure.never_sent):
+                    if failure.code is Code.UNAVAILABLE and attempts > 0 and (idempotent or failure.never_sent):
                         continue
                 raise failure from error
 
