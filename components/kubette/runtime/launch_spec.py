@@ -64,7 +64,6 @@ def sandbox(config: api_pb2.PodSandboxConfig, network_namespace: str | None, hos
     """The pause process: it holds ipc, uts and, when shared, pid. `files` names pid_file, error_file and pause."""
     options = config.linux.security_context.namespace_options
     own_network = options.network != api_pb2.NODE
-    sysctls = {**(POD_SYSCTLS if own_network else {}), **config.linux.sysctls}
     return {
         "kind": "sandbox",
         "hostname": hostname if own_network else "",
@@ -74,7 +73,8 @@ def sandbox(config: api_pb2.PodSandboxConfig, network_namespace: str | None, hos
             "uts": "new" if own_network else None,
             "pid": "new" if options.pid == api_pb2.POD else None,
         },
-        "sysctls": sysctls,
+        "default_sysctls": POD_SYSCTLS if own_network else {},
+        "sysctls": dict(config.linux.sysctls),
         "cgroups": [],
         "process": {"tty": False, "oom_score_adj": PAUSE_OOM_SCORE, "env": {"PATH": image_catalogue.PATH}},
         **files,
@@ -210,6 +210,7 @@ def container(
         "kind": "container",
         "hostname": "",
         "namespaces": namespaces,
+        "default_sysctls": {},
         "sysctls": {},
         "cgroups": [],
         "privileged": context.privileged,

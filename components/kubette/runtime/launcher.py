@@ -71,12 +71,16 @@ def _join_cgroups(directories: list[str]) -> None:
             _write(f"{directory}/cgroup.procs", "0")
 
 
-def _apply_sysctls(sysctls: dict[str, str]) -> None:
+def _apply_sysctls(defaults: dict[str, str], sysctls: dict[str, str]) -> None:
+    """The runtime's own wishes where the kernel grants them (a user namespace maps few groups), the pod's or none."""
+    for name, value in defaults.items():
+        with contextlib.suppress(OSError):
+            _write("/proc/sys/" + name.replace(".", "/"), value)
     for name, value in sysctls.items():
         try:
             _write("/proc/sys/" + name.replace(".", "/"), value)
         except OSError as error:
-            raise LaunchError(f"error during container init: write sysctl key {name}: {os.strerror(error.errno or 0).lower()}") from error
+            raise LaunchError(f"write sysctl key {name}: {os.strerror(error.errno or 0).lower()}") from error
 
 
 def _user(process: dict[str, Any]) -> tuple[int, int, str]:
@@ -233,7 +237,7 @@ def _first_process(spec: dict[str, Any], report: int) -> NoReturn:
         process = spec["process"]
         if spec["hostname"]:
             socket.sethostname(spec["hostname"])
-        _apply_sysctls(spec["sysctls"])
+        _apply_sysctls(spec["default_sysctls"], spec["sysctls"])
         if spec["kind"] == "sandbox":
             _pause(spec, report)
         if process["tty"]:
@@ -310,7 +314,7 @@ def create(spec_path: str) -> int:
         _enter_namespaces(spec["namespaces"])
         pid = os.fork()
     except OSError as error:
-        _write(spec["error_file"], f"error during container init: {error.strerror or error}")
+        _write(spec["error_file"], error.strerror or str(error))
         return 1
     if pid == 0:
         os.close(read)
