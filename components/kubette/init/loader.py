@@ -25,7 +25,10 @@ UNIT_FILE_BYTES_MAX = 1 << 20
 
 def search_path() -> tuple[str, ...]:
     """The directories to read on this machine."""
-    return (*SEARCH_PATH, VENDOR_DIRECTORY) if os.path.ismount(VENDOR_DIRECTORY) else SEARCH_PATH
+    # Not os.path.ismount: a bind mount may be on the same device as its parent.
+    with open("/proc/self/mountinfo") as file:
+        own = any(line.split()[4] == VENDOR_DIRECTORY for line in file)
+    return (*SEARCH_PATH, VENDOR_DIRECTORY) if own else SEARCH_PATH
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ _SUFFIXES = (".service", ".target", ".scope", ".slice", ".socket", ".timer", ".m
 _NO_INSTALL = """The unit files have no installation config (WantedBy=, RequiredBy=, Also=,
 Alias= settings in the [Install] section, and DefaultInstance= for template
 units). This means they are not meant to be enabled or disabled using systemctl.
- 
+
 Possible reasons for having this kind of units are:
 • A unit may be statically enabled by being symlinked from another unit's
   .wants/ or .requires/ directory.
@@ -173,12 +173,10 @@ def _job(method: str, verb: str) -> Callable[[Bus, list[str], Options], int]:
             try:
                 bus.call(method, name=name, wait=not options.has("no_block"))
             except BusError as error:
-                if error.name.startswith("Job"):
+                if error.name in ("JobFailed", "JobTimeout", "JobCanceled", "JobDependency"):
                     text = error.message
                 else:
                     text = f"Failed to {verb} {name}: {error.message}"
-                    if error.name == "NoSuchUnit" and "not loaded" not in error.message and verb == "reload":
-                        text = f"Failed to reload {name}: {error.message}"
                 print(text, file=sys.stderr)
                 code = 5 if error.name == "NoSuchUnit" else 1
         return code
