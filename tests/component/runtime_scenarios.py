@@ -262,6 +262,24 @@ def events_tell_every_change(node: Node) -> None:
 
 
 @scenario
+def crictl_shows_and_runs(node: Node) -> None:
+    sandbox = node.sandbox("shown")
+    container = node.container(sandbox, "busybox", "sh", "-c", "echo logged; while :; do sleep 1; done")
+
+    def crictl(*words: str) -> str:
+        return subprocess.run([sys.executable, "-m", "kubette.runtime.crictl", *words], capture_output=True, text=True, check=True).stdout
+
+    (line,) = [x for x in crictl("ps").splitlines() if container[:13] in x]
+    assert [word for word in line.split() if word in ("Running", "main", "shown", "default")] == ["Running", "main", "shown", "default"]
+    assert "docker.io/library/busybox" in crictl("images")
+    assert crictl("exec", container[:13], "sh", "-c", "echo $HOSTNAME") == "shown\n"
+    assert eventually(lambda: crictl("logs", container[:13])) == "logged\n"
+    assert json.loads(crictl("inspect", container[:13]))["info"]["pid"] == _pid(node, container)
+    crictl("stopp", sandbox[0][:13])
+    assert "NotReady" in next(x for x in crictl("pods").splitlines() if sandbox[0][:13] in x)
+
+
+@scenario
 def removal_leaves_nothing(node: Node) -> None:
     for item in node.runtime.ListPodSandbox(cri.ListPodSandboxRequest()).items:
         node.remove(item.id)
