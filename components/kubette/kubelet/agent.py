@@ -133,6 +133,12 @@ class Agent:
         self.statuses.set(pod, status)
         return True
 
+    def evict(self, pod: Pod, termination: Termination) -> None:
+        """End the pod for the node's sake; its status says why."""
+        if termination.reason is not None:
+            self._recorder.pod(pod, WARNING, *termination.reason)
+        self.workers.terminate(pod_spec.uid(pod), termination)
+
     def _has_finished(self, pod: Pod) -> bool:
         return pod_spec.is_finished(self.statuses.get(pod_spec.uid(pod)) or pod.get("status") or {})
 
@@ -197,6 +203,11 @@ class Agent:
 
     def _set_status(self, pod: Pod, runtime: PodRuntime, *, is_terminal: bool = False, reason: tuple[str, str] | None = None) -> dict[str, Any]:
         pod = self.shown(pod)
+        old = pod.get("status") or {}
+        if pod_spec.is_finished(old) and not runtime.containers:
+            # It ended before (or was rejected and never began) and left no trace here: what is known of it stays.
+            self.statuses.set(pod, old)
+            return dict(old)
         status = pod_status.compute_status(pod, runtime, self._inputs_of(pod, runtime, is_terminal=is_terminal, reason=reason))
         self.statuses.set(pod, status)
         return status

@@ -19,6 +19,7 @@ from kubette.kubelet.certificates import ClientCertificates
 from kubette.kubelet.container_config import NodeFacts
 from kubette.kubelet.container_inputs import ContainerInputs
 from kubette.kubelet.cri_client import CriClient, CriError
+from kubette.kubelet.eviction_manager import EvictionManager
 from kubette.kubelet.garbage_collection import GarbageCollector
 from kubette.kubelet.images import ImageManager
 from kubette.kubelet.log_rotation import LogRotation
@@ -46,6 +47,7 @@ RUNTIME_WAIT_S = 0.2
 async def serve(options: Any) -> None:
     """The kubelet from its configuration to its end."""
     settings = config.load(options)
+    logs.set_verbosity(settings.verbosity)
     for directory in (settings.root_dir, f"{settings.root_dir}/pods", settings.pod_logs_dir):
         Path(directory).mkdir(parents=True, exist_ok=True)
     log.info("Kubelet version", kubeletVersion=version.git_version())
@@ -147,6 +149,9 @@ async def _run(settings: config.Config, client: Client | None, cri: CriClient, s
     collector = GarbageCollector(settings, cri, agent, clock)
     rotation = LogRotation(settings, cri)
 
+    evictions = EvictionManager(settings, cri, agent, pods, node, clock)
+
+    scope.start(evictions.run(), name="eviction")
     scope.start(node.watch_runtime(), name="runtime status")
     scope.start(pleg.run(), name="pleg")
     if settings.static_pod_path:

@@ -71,18 +71,19 @@ _FIELDS: Object = {
     "kubeReserved": _MAP,
     "registerWithTaints": "taints",
     "registerNode": _BOOLEAN,
-    "shutdownGracePeriod": _DURATION,
-    "shutdownGracePeriodCriticalPods": _DURATION,
     "enableDebuggingHandlers": _BOOLEAN,
     "containerRuntimeEndpoint": _TEXT,
-    "failSwapOn": _BOOLEAN,
-    "logging": _MAP,
+    "logging": {"format": _TEXT, "flushFrequency": "any", "verbosity": _NUMBER, "vmodule": "any", "options": _MAP},
 }
 # Upstream's fields that mean something here only at their default.
 _DEFAULT_ONLY: Object = {
     "httpCheckFrequency": ("0s", "20s", ""),
     "cpuManagerReconcilePeriod": ("0s", "10s", ""),
     "volumeStatsAggPeriod": ("0s", "1m", "1m0s", ""),
+    "shutdownGracePeriod": ("0s", ""),
+    "shutdownGracePeriodCriticalPods": ("0s", ""),
+    # Swap is the host's business: a machine of ours cannot tell it from its own.
+    "failSwapOn": (False,),
     "memorySwap": ({},),
     "crashLoopBackOff": ({},),
     "cpuManagerPolicy": ("none",),
@@ -162,9 +163,8 @@ class Config:
     log_files_max: int = 5
     system_reserved: dict[str, str] = field(default_factory=dict)
     kube_reserved: dict[str, str] = field(default_factory=dict)
-    shutdown_grace_s: float = 0.0
-    shutdown_grace_critical_s: float = 0.0
     debugging_handlers: bool = True
+    verbosity: int = 0
     raw: Object = field(default_factory=dict)
 
 
@@ -278,6 +278,8 @@ def _fits(kind: str, value: Any) -> bool:
         return isinstance(value, bool)
     if kind in (_TEXTS, "taints"):
         return isinstance(value, list)
+    if kind == "any":
+        return True
     if kind == _MAP:
         return isinstance(value, dict)
     return isinstance(value, str)
@@ -321,6 +323,12 @@ def _apply_file(config: Config, document: Object, path: str) -> None:
 
         config.log_bytes_max = quantity.parse(document["containerLogMaxSize"]).value
     config.taints = list(document.get("registerWithTaints") or [])
+    logging = document.get("logging") or {}
+    if logging.get("format") not in (None, "", "text"):
+        raise StartupError(
+            f'failed to validate kubelet configuration, error: logging.format: Invalid value: "{logging["format"]}": Unsupported log format'
+        )
+    config.verbosity = int(logging.get("verbosity") or 0)
 
 
 _DURATIONS = {
@@ -333,8 +341,6 @@ _DURATIONS = {
     "image_maximum_age_s": "imageMaximumGCAge",
     "runtime_timeout_s": "runtimeRequestTimeout",
     "pressure_transition_s": "evictionPressureTransitionPeriod",
-    "shutdown_grace_s": "shutdownGracePeriod",
-    "shutdown_grace_critical_s": "shutdownGracePeriodCriticalPods",
 }
 _PLAIN = {
     "static_pod_path": "staticPodPath",
@@ -370,6 +376,8 @@ def _apply_flags(config: Config, options: Any) -> None:
     config.kubeconfig, config.bootstrap_kubeconfig = options.kubeconfig, options.bootstrap_kubeconfig
     config.root_dir = options.root_dir.rstrip("/")
     config.cert_dir = options.cert_dir if "cert-dir" in options.changed else f"{config.root_dir}/pki"
+    if "v" in options.changed:
+        config.verbosity = options.v
     config.node_labels = dict(options.node_labels)
     config.node_ips = tuple(ip.strip() for ip in options.node_ip.split(",") if ip.strip())
     for name, attribute in (

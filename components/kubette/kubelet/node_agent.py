@@ -225,7 +225,6 @@ class NodeAgent:
     async def _report(self) -> None:
         assert self._client is not None
         now = self._clock.monotonic()
-        self._observe_pressure(now)
         await self._list_images()
         shown = self.node() if self.informer is not None and self.informer.has_synced else None
         if shown is None:
@@ -249,9 +248,6 @@ class NodeAgent:
                 self._told[condition["type"]] = condition["status"]
                 if not (first and reason == "NodeNotReady"):
                     self._recorder.node(NORMAL, reason, f"Node {self._config.node_name} status is now: {reason}")
-
-    def _observe_pressure(self, now: float) -> None:
-        self.pressure.observe(eviction.thresholds_met(self._config.eviction_hard, machine.signals(self._config.root_dir)), now)
 
     async def _list_images(self) -> None:
         try:
