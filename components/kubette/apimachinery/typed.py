@@ -163,16 +163,13 @@ def merge(live: Any, config: Any, schema: Schema) -> Any:
 
 
 def _woven(live: list[str], config: list[str]) -> list[str]:
-    """Live's own items stay before the shared item they stood before; shared and new items are in the order of `config`."""
-    shared, out = set(config), dict[str, None]()
+    """Items that only the live list has come as early as they did there; shared and new items are in the order of `config`."""
+    named, out = set(config), dict[str, None]()
     position = 0
     for element in config:
-        if element in live:
-            while position < len(live) and live[position] not in shared:
-                out[live[position]] = None
-                position += 1
-            while position < len(live) and (live[position] in out or live[position] == element):
-                position += 1
+        while position < len(live) and (live[position] not in named or live[position] in out):
+            out[live[position]] = None
+            position += 1
         out[element] = None
     out.update(dict.fromkeys(live))
     return list(out)
