@@ -265,10 +265,13 @@ class Server:
             _resolve(heapq.heappop(self._read_applied)[2])
         if state.hub.has_unsynced():
             self.sync_watchers.set()
-        if not self.ready.is_set() and self.lead:
-            self.ready.set()
+        self._check_ready()
         if state.applied_index - self._snapshot_index >= self.limits.snapshot_count:
             self._start_snapshot()
+
+    def _check_ready(self) -> None:
+        if not self.ready.is_set() and self.lead and self.state.applied_index >= self.node.raft.log.committed:
+            self.ready.set()
 
     def _apply_normal(self, data: bytes, now: float) -> None:
         try:
@@ -324,6 +327,7 @@ class Server:
         elif self.is_leader and not is_leader:
             self.state.lessor.demote()
         self.lead, self.is_leader = lead, is_leader
+        self._check_ready()
         self.lease_wake.set()
 
     # Leases of the leader
@@ -404,6 +408,7 @@ class Server:
         self.sync_watchers.set()
         self._snapshot_index = snapshot.index
         self._members_changed()
+        self._check_ready()
         log.info("Installed snapshot", index=snapshot.index, term=snapshot.term)
 
     def _load_received(self, received: Path, snapshot: Snapshot) -> State:
