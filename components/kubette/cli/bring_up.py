@@ -80,6 +80,7 @@ class BringUp:
             launch.start(self._place, self.cluster, api_socket)
             api_socket.close()
             self._start_machines()
+            self._wait_runtimes()
         if self.cluster.initialized:
             self._write_kubeconfig()
             with self._progress.phase("Starting the control plane"):
@@ -102,6 +103,14 @@ class BringUp:
                     raise PhaseError("machine", str(error), []) from error
                 self._pids[status["name"]] = status["pid"]
                 self._started[status["name"]] = status["startedAt"]
+
+    def _wait_runtimes(self) -> None:
+        """kubeadm's preflight asks the container runtime: the machines are up when theirs is."""
+        with Batch() as batch:
+            for machine in self.cluster.machines:
+                command = ["systemctl", "start", "containerd.service"]
+                batch.start(machine.name, self._pids[machine.name], "containerd", command, self._place.root / "logs" / "up.log")
+            batch.wait_all()
 
     def _batch_start(self, batch: Batch, machine: spec.Machine, command: list[str]) -> None:
         log = self._place.root / "logs" / f"kubeadm-{machine.name}.log"

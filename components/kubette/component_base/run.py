@@ -25,16 +25,12 @@ class StartupError(Exception):
 
 def set_title(program: str, argv: Sequence[str]) -> None:
     """Make `ps` show upstream's command line instead of the interpreter's."""
-    import setproctitle
-
     from kubette.component_base import process_title
 
     shown = process_title.command_line()
     if os.path.basename(shown[0]) == program and shown[1:] == list(argv):
         return  # warm-started: whoever forked us has seen to it
-
-    setproctitle.setproctitle(" ".join([program, *argv]))
-    setproctitle.setthreadtitle(program[:15])
+    process_title.set_command_line([program, *argv], os.environ, program)
 
 
 def run(flag_set: flags.FlagSet, argv: Sequence[str] | None, serve: Callable[[Any], Awaitable[None]], version_line: str = "") -> int:

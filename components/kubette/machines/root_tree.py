@@ -37,7 +37,9 @@ OWN_DIRECTORIES = {
     "etc/profile.d": 0o755,
     "etc/default": 0o755,
     "etc/systemd/system": 0o755,
+    "etc/systemd/system/multi-user.target.wants": 0o755,
 }
+ENABLED_UNITS = ("containerd.service", "kubelet.service")
 FRESH_DIRECTORIES = ("run", "tmp", "proc", "sys", "dev")
 # What programs look for in /etc and what is no secret.
 # fmt: off
@@ -66,7 +68,10 @@ def seed(root: Path, machine: spec.Machine, cluster: spec.Cluster) -> None:
         path.chmod(mode)
     for name in FRESH_DIRECTORIES:
         (root / name).mkdir(exist_ok=True)
-    for link, target in (("var/run", "/run"), ("var/lock", "/run/lock"), ("etc/mtab", "../proc/self/mounts")):
+    links = [("var/run", "/run"), ("var/lock", "/run/lock"), ("etc/mtab", "../proc/self/mounts")]
+    # Debian's packages enable their service when they are installed; this is when ours are.
+    links += [(f"etc/systemd/system/multi-user.target.wants/{unit}", f"/usr/lib/systemd/system/{unit}") for unit in ENABLED_UNITS]
+    for link, target in links:
         if not os.path.lexists(root / link):
             (root / link).symlink_to(target)
     for name in COPIED_FROM_ETC:

@@ -75,7 +75,7 @@ def _rule(line: str) -> Object:
     if line == "EVENTS":
         return _EVENTS
     verbs, groups, what, *names = (part.strip() for part in line.split("|"))
-    rule: Object = {"verbs": _VERBS.get(verbs, verbs).split(",")}
+    rule: Object = {"verbs": [verb for word in verbs.split(",") for verb in _VERBS.get(word, word).split(",")]}
     if groups == "url":
         return rule | {"nonResourceURLs": what.split(",")}
     rule |= {"apiGroups": ["" if g == "core" else g for g in groups.split(",")], "resources": what.split(",")}

@@ -119,3 +119,8 @@ async def test_a_node_reads_only_the_secrets_of_its_own_pods() -> None:
     assert await may("node01", "update", "leases", group="coordination.k8s.io", namespace="kube-node-lease", name="node01")
     assert not await may("node01", "update", "leases", group="coordination.k8s.io", namespace="kube-node-lease", name="node02")
     assert await may("node01", "patch", "nodes", subresource="status", name="node01")
+
+
+def test_every_verb_of_the_table_is_a_verb() -> None:
+    verbs = {verb for o in default_roles.load() for rule in o.get("rules") or () for verb in rule["verbs"]}
+    assert all(verb == verb.lower() for verb in verbs), sorted(verbs)
