@@ -262,6 +262,27 @@ def events_tell_every_change(node: Node) -> None:
 
 
 @scenario
+def a_memory_limit_is_enforced_where_the_machine_can(node: Node) -> None:
+    info = json.loads(node.runtime.Status(cri.StatusRequest(verbose=True)).info["config"])
+    if "memory" not in info["enforcedLimits"]:
+        return  # the runtime says that it cannot, and the machine's control groups are not ours
+    sandbox = node.sandbox("greedy")
+    resources = cri.LinuxContainerResources(memory_limit_in_bytes=32 << 20, memory_swap_limit_in_bytes=32 << 20)
+    config = cri.ContainerConfig(
+        metadata=cri.ContainerMetadata(name="main"),
+        image=cri.ImageSpec(image="busybox"),
+        command=[sys.executable, "-c", "b = bytearray(200 << 20)"],
+        linux=cri.LinuxContainerConfig(resources=resources, security_context=cri.LinuxContainerSecurityContext(namespace_options=OWN_PID)),
+    )
+    container = node.runtime.CreateContainer(
+        cri.CreateContainerRequest(pod_sandbox_id=sandbox[0], config=config, sandbox_config=sandbox[1])
+    ).container_id
+    node.runtime.StartContainer(cri.StartContainerRequest(container_id=container))
+    eventually(lambda: node.status(container).state == cri.CONTAINER_EXITED)
+    assert (node.status(container).exit_code, node.status(container).reason) == (137, "OOMKilled")
+
+
+@scenario
 def crictl_shows_and_runs(node: Node) -> None:
     sandbox = node.sandbox("shown")
     container = node.container(sandbox, "busybox", "sh", "-c", "echo logged; while :; do sleep 1; done")

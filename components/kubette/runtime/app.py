@@ -12,8 +12,8 @@ from typing import Any
 from kubette.component_base import init_client, logs
 from kubette.component_base.run import StartupError
 from kubette.cri import services
-from kubette.runtime import config as settings_module
 from kubette.runtime import (
+    cgroups,
     containers,
     events,
     image_catalogue,
@@ -26,6 +26,7 @@ from kubette.runtime import (
     sessions,
     streaming,
 )
+from kubette.runtime import config as settings_module
 from kubette.runtime import units as init_units
 from kubette.runtime.errors import CriError
 from kubette.stdx import clock, tasks
@@ -145,9 +146,11 @@ async def serve(settings: settings_module.Settings) -> None:
     broadcast = events.Broadcast()
     init = init_units.Units(settings.init_socket, lambda unit: service.unit_changed(unit), lambda units: service.units_listed(units))
     pods = sandboxes.Sandboxes(settings, network, init, now)
-    kept = containers.Containers(settings, pods, store, init, now, _entry_points())
+    groups = cgroups.Cgroups()
+    groups.sweep(now.wall())
+    kept = containers.Containers(settings, pods, store, init, now, _entry_points(), groups)
     server = streaming.Server(_Backend(pods, kept, init), now)
-    service = runtime_service.RuntimeService(pods, kept, network, broadcast, server, now, init.connected.is_set)
+    service = runtime_service.RuntimeService(pods, kept, network, broadcast, server, now, init.connected.is_set, groups.enforced)
     grpc_server = _grpc_server({services.RUNTIME_SERVICE: service, services.IMAGE_SERVICE: image_service.ImageService(store, settings, now)})
     async with tasks.Scope() as scope, server.serving():
         scope.start(init.listen(), name="init")

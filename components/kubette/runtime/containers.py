@@ -19,8 +19,8 @@ from google.protobuf import json_format
 
 from kubette.component_base import init_client, logs
 from kubette.cri import api_pb2
+from kubette.runtime import cgroups, images, launch_spec, records, sandboxes, units
 from kubette.runtime import config as settings_module
-from kubette.runtime import images, launch_spec, records, sandboxes, units
 from kubette.runtime.errors import CriError
 from kubette.stdx import clock, files
 
@@ -43,6 +43,7 @@ class Containers:
         init: units.Units,
         now: clock.Clock,
         entry_points: dict[str, str],
+        groups: cgroups.Cgroups,
     ) -> None:
         self.store: records.Store[records.Container] = records.Store(
             settings.cri_root / "containers", records.Container, api_pb2.ContainerConfig, records.ContainerStatus, "container"
@@ -53,6 +54,7 @@ class Containers:
         self._init = init
         self._clock = now
         self._entry_points = entry_points
+        self._cgroups = groups
         self._exited: dict[str, asyncio.Event] = {}
         self._starting: set[str] = set()
 
@@ -157,7 +159,9 @@ class Containers:
         bundle = self._settings.task(container.id)
         try:
             bundle.mkdir(parents=True, mode=0o711, exist_ok=True)
-            shutil.copyfile(self.store.path(container.id) / "spec", bundle / "config.json")
+            spec = json.loads((self.store.path(container.id) / "spec").read_text())
+            spec["cgroups"] = self._cgroups.create(container.id, container.config.linux.resources)
+            files.write_atomic(bundle / "config.json", json.dumps(spec))
             if status.log_path:
                 Path(status.log_path).parent.mkdir(parents=True, exist_ok=True)
             stdin = "pty" if container.config.tty else "pipe" if container.config.stdin else "null"
@@ -216,6 +220,7 @@ class Containers:
             )
         await self.stop(container, 0)
         await self._init.forget(container.unit)
+        self._cgroups.remove(container.id)
         for directory in (self._settings.task(container.id), self._settings.layer(container.id)):
             await asyncio.to_thread(_remove_tree, directory)
         self.store.remove(container.id)
@@ -231,6 +236,7 @@ class Containers:
         json_format.ParseDict(container.status.resources, merged)
         merged.MergeFrom(resources)
         container.status.resources = json_format.MessageToDict(merged)
+        self._cgroups.update(container.id, resources)
         self.store.save(container)
 
     # -- for exec, attach and statistics
@@ -263,8 +269,9 @@ class Containers:
         if unit.get("ExecMainCode") == "killed":
             code += 128
         finished = float(unit.get("ExecMainExitTimestamp") or 0) or self._clock.wall()
-        reason = "OOMKilled" if unit.get("Result") == "oom-kill" else "Error" if code else "Completed"
+        reason = "OOMKilled" if code and self._cgroups.oom_killed(container.id) else "Error" if code else "Completed"
         self._finish(container, code, reason, "", int(finished * 1e9))
+        self._cgroups.remove(container.id)
         return True
 
     def unit_missing(self, container: records.Container) -> bool:

@@ -34,6 +34,7 @@ class RuntimeService:
         server: streaming.Server,
         now: clock.Clock,
         init_connected: Callable[[], bool],
+        enforced: list[str],
     ) -> None:
         self._sandboxes = pods
         self._containers = units
@@ -42,6 +43,7 @@ class RuntimeService:
         self._streaming = server
         self._clock = now
         self._init_connected = init_connected
+        self._enforced = enforced
         self._stats = stats.Collector(now)
 
     # -- the runtime itself
@@ -67,7 +69,7 @@ class RuntimeService:
             features=api_pb2.RuntimeFeatures(supplemental_groups_policy=False),
         )
         if request.verbose:
-            response.info["config"] = json.dumps({"podCIDR": self._network.pod_cidr(), "limits": stats.limits_in_force(), "seccomp": "unsupported"})
+            response.info["config"] = json.dumps({"podCIDR": self._network.pod_cidr(), "enforcedLimits": self._enforced, "seccomp": "unsupported"})
         return response
 
     async def UpdateRuntimeConfig(self, request: api_pb2.UpdateRuntimeConfigRequest) -> api_pb2.UpdateRuntimeConfigResponse:

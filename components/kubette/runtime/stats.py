@@ -24,11 +24,6 @@ DESCRIPTORS = [
 ]
 
 
-def limits_in_force() -> str:
-    """What of a container's resources the kernel enforces here."""
-    return "oom_score_adj; cpu and memory limits are accounted by the scheduler, not enforced"
-
-
 class _Process:
     """One line of a walk over /proc."""
 
