@@ -381,15 +381,22 @@ def _references(value: Any) -> Iterator[str]:
             yield from _references(item)
 
 
-_SPECIAL: dict[str, Object] = {
-    "io.k8s.apimachinery.pkg.api.resource.Quantity": {"type": "string"},
-    "io.k8s.apimachinery.pkg.util.intstr.IntOrString": {"type": "string", "format": "int-or-string"},
+_QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity"
+_INT_OR_STRING = "io.k8s.apimachinery.pkg.util.intstr.IntOrString"
+
+# OpenAPI 2 has no oneOf, so the two versions say it differently.
+_SPECIAL: dict[str, dict[str, Object]] = {
+    V3_SCHEMAS: {
+        _QUANTITY: {"oneOf": [{"type": "string"}, {"type": "number"}]},
+        _INT_OR_STRING: {"format": "int-or-string", "oneOf": [{"type": "integer"}, {"type": "string"}]},
+    },
+    V2_SCHEMAS: {_QUANTITY: {"type": "string"}, _INT_OR_STRING: {"type": "string", "format": "int-or-string"}},
 }
 
 
 def _rewrite(raw: Any, prefix: str, name: str = "") -> Any:
     """A definition of the package in upstream's form: plain types instead of `[type, null]`, references of this document."""
-    special = _SPECIAL.get(name)
+    special = _SPECIAL[prefix].get(name)
     if special is not None:
         return {**special, "description": raw.get("description", "")} if raw.get("description") else special
     out: Object = {}
