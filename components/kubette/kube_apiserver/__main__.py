@@ -8,9 +8,9 @@ from kubette.kube_apiserver import config
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    from kubette.kube_apiserver import app
+    from kubette.kube_apiserver.app import serve  # everything heavy is behind this import; --help does not need it
 
-    return run.run(config.FLAGS, argv, app.serve)
+    return run.run(config.FLAGS, argv, serve)
 
 
 if __name__ == "__main__":

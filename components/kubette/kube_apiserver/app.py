@@ -16,7 +16,7 @@ from kubette.apimachinery.schema import Schemas
 from kubette.component_base import http_server, logs, metrics, tls, version
 from kubette.component_base.run import StartupError
 from kubette.etcd_client import Client, EtcdError
-from kubette.kube_apiserver import compactor, config, identity, serving_cert
+from kubette.kube_apiserver import aggregation, compactor, config, identity, serving_cert
 from kubette.kube_apiserver.admission import plugins
 from kubette.kube_apiserver.allocators.services import ServiceAllocators
 from kubette.kube_apiserver.bootstrap.hooks import PostStart
@@ -97,7 +97,7 @@ class App:
         health = Health({"ping": _healthy, "log": _healthy, "etcd": self._check_etcd, **self.post_start.checks()}, self._readiness())
         discovery = Discovery(table, f"{cfg.advertise_address}:{options.secure_port}")
         pages = {"/.well-known/openid-configuration": self._openid, "/openid/v1/jwks": self._jwks}
-        others = NonResources(self.core, discovery, OpenAPI(table, release), health, pages, None)
+        others = NonResources(self.core, discovery, OpenAPI(table, release), health, pages, aggregation.Aggregator(lister, options))
         self.server = Server(self.core, self.identity.authenticator, subresources.build(), others)
 
     def _fail(self, error: Exception) -> None:

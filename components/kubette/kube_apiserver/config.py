@@ -66,8 +66,6 @@ def flag_set() -> flags.FlagSet:
     f.int("secure-port", 6443, "The port on which to serve HTTPS with authentication and authorization.")
     f.strings("service-account-issuer", (), "Identifier of the service account token issuer; the first is used to issue, all are accepted.")
     f.strings("service-account-key-file", (), "File containing PEM-encoded x509 keys, used to verify ServiceAccount tokens.")
-    f.bool("service-account-lookup", True, "If true, validate ServiceAccount tokens exist in etcd as part of authentication.")
-    f.duration("service-account-max-token-expiration", 0, "The maximum validity duration of a token created by the service account token issuer.")
     f.string("service-account-signing-key-file", "", "Path to the file that contains the current private key of the service account token issuer.")
     f.string("service-cluster-ip-range", "10.0.0.0/24", "A CIDR notation IP range from which to assign service cluster IPs.")
     f.string("service-node-port-range", "30000-32767", "A port range to reserve for services with NodePort visibility.")

@@ -7,7 +7,8 @@ whatever client and kubelet agree on works.
 import asyncio
 import contextlib
 import ssl
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import orjson
 from aiohttp import web
@@ -27,6 +28,7 @@ HEAD_BYTES_MAX = 64 * 1024
 HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding", "upgrade", "proxy-connection"}
 )
+Headers = Sequence[tuple[str, str]]
 # Credentials are for this server, never for what is behind it.
 PRIVATE = frozenset({"authorization", "impersonate-user", "impersonate-group", "impersonate-uid", "host", "accept-encoding"})
 
@@ -53,17 +55,30 @@ class Dialer:
     async def open(self, location: Location, kubelet: bool) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Raises ServiceUnavailable-like errors in Go's words."""
         context = self._context(kubelet) if location.scheme == "https" else None
-        try:
-            async with asyncio.timeout(DIAL_TIMEOUT_S):
-                return await asyncio.open_connection(
-                    location.host, location.port, ssl=context, server_hostname=location.host if context else None, limit=HEAD_BYTES_MAX
-                )
-        except TimeoutError:
-            raise _cannot_dial(location, "i/o timeout") from None
-        except ssl.SSLError as error:
-            raise _cannot_dial(location, f"tls: {error.reason or error}") from error
-        except OSError as error:
-            raise _cannot_dial(location, (error.strerror or str(error)).lower()) from error
+        return await connect(location, context, location.host, float(self._options.kubelet_timeout) if kubelet else DIAL_TIMEOUT_S)
+
+
+class Opener(Protocol):
+    """Anything that opens connections as a Dialer does."""
+
+    async def open(self, location: Location, kubelet: bool) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]: ...
+
+
+async def connect(
+    location: Location, context: ssl.SSLContext | None, server_name: str, timeout_s: float = DIAL_TIMEOUT_S
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """One connection. Raises an ApiError in Go's words."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await asyncio.open_connection(
+                location.host, location.port, ssl=context, server_hostname=server_name if context else None, limit=HEAD_BYTES_MAX
+            )
+    except TimeoutError:
+        raise _cannot_dial(location, "i/o timeout") from None
+    except ssl.SSLError as error:
+        raise _cannot_dial(location, f"tls: {error.reason or error}") from error
+    except OSError as error:
+        raise _cannot_dial(location, (error.strerror or str(error)).lower()) from error
 
 
 def _cannot_dial(location: Location, why: str) -> status.ApiError:
@@ -74,11 +89,11 @@ def _cannot_dial(location: Location, why: str) -> status.ApiError:
     return status.service_unavailable(f"error trying to reach service: dial tcp {address}: connect: {why}")
 
 
-def _request_head(request: web.BaseRequest, location: Location, upgrade: bool, method: str = "") -> bytes:
+def _request_head(request: web.BaseRequest, location: Location, upgrade: bool, method: str = "", extra: Headers = ()) -> bytes:
     lines = [f"{method or request.method} {location.target} HTTP/1.1", f"Host: {location.host}:{location.port}"]
     for name, value in request.headers.items():
         lowered = name.lower()
-        if lowered in PRIVATE or lowered.startswith("impersonate-extra-"):
+        if lowered in PRIVATE or lowered.startswith(("impersonate-extra-", "x-remote-")):
             continue
         if lowered in HOP_BY_HOP and not (upgrade and lowered in ("connection", "upgrade")):
             continue
@@ -87,6 +102,7 @@ def _request_head(request: web.BaseRequest, location: Location, upgrade: bool, m
         if "\r" in value or "\n" in value:
             continue
         lines.append(f"{name}: {value}")
+    lines += [f"{name}: {value}" for name, value in extra]
     if not upgrade:
         lines.append("Connection: close")
         if request.can_read_body and "content-length" not in {n.lower() for n in request.headers}:
@@ -142,11 +158,13 @@ class _Body:
         return data
 
 
-async def stream(dialer: Dialer, request: web.BaseRequest, location: Location, *, kubelet: bool, method: str = "") -> Answer | web.StreamResponse:
+async def stream(
+    dialer: Opener, request: web.BaseRequest, location: Location, *, kubelet: bool, method: str = "", extra: Headers = ()
+) -> Answer | web.StreamResponse:
     """Forward the request and stream the answer (logs, proxies)."""
     reader, writer = await dialer.open(location, kubelet)
     try:
-        writer.write(_request_head(request, location, upgrade=False, method=method))
+        writer.write(_request_head(request, location, upgrade=False, method=method, extra=extra))
         await _send_body(request, writer)
         _, code, headers = await _read_head(reader)
         body = _Body(reader, code, headers)
@@ -234,14 +252,14 @@ class _Tunnel(asyncio.Protocol):
             self._client.write(data)
 
 
-async def upgrade(dialer: Dialer, request: web.BaseRequest, location: Location, *, kubelet: bool) -> Answer | web.StreamResponse:
+async def upgrade(dialer: Opener, request: web.BaseRequest, location: Location, *, kubelet: bool, extra: Headers = ()) -> Answer | web.StreamResponse:
     """Join the client's connection with one to `location`. Returns an answer only when the backend refuses the upgrade."""
     transport = request.transport
     if transport is None:
         raise ConnectionResetError
     reader, writer = await dialer.open(location, kubelet)
     try:
-        writer.write(_request_head(request, location, upgrade=True))
+        writer.write(_request_head(request, location, upgrade=True, extra=extra))
         await writer.drain()
         raw, code, headers = await _read_head(reader)
         if code != 101:

@@ -30,7 +30,9 @@ class Delegate(Protocol):
 class NonResources:
     """`pages` are further exact paths (`/openid/v1/jwks`)."""
 
-    def __init__(self, core: Core, discovery: Discovery, openapi: OpenAPI, health: Health, pages: Mapping[str, Page], delegate: Delegate | None) -> None:
+    def __init__(
+        self, core: Core, discovery: Discovery, openapi: OpenAPI, health: Health, pages: Mapping[str, Page], delegate: Delegate | None
+    ) -> None:
         self._core, self._discovery, self._openapi, self._health = core, discovery, openapi, health
         self._pages = pages
         self._delegate = delegate

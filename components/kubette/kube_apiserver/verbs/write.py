@@ -7,10 +7,12 @@ to `Store.update` runs again when somebody else was faster, so everything here s
 from typing import Any
 
 from kubette.apimachinery import apply, field_errors, meta, status
+from kubette.apimachinery.field_errors import FieldError
 from kubette.apimachinery.schema import ANY, Schema
 from kubette.kube_apiserver.admission.interfaces import AdmissionAttributes, Operation
 from kubette.kube_apiserver.core import Call
 from kubette.kube_apiserver.storage.store import Remove
+from kubette.kube_apiserver.verbs import cluster_policy
 from kubette.kube_apiserver.verbs.options import WriteOptions
 
 Object = dict[str, Any]
@@ -75,7 +77,7 @@ async def prepare_create(call: Call, obj: Object, options: WriteOptions, tracked
     if not tracked:
         apply.track_update(None, obj, options.manager, resource.stored.api_version, core.now(), stored_schema(call))
     strategy.prepare_for_create(obj, call.context())
-    errors = strategy.validate(obj)
+    errors = strategy.validate(obj) + _policy_errors(call, obj)
     if errors:
         raise status.invalid(resource.kind.group_kind, meta.name(obj) or metadata.get("generateName", ""), errors)
     for text in strategy.warnings(obj):
@@ -132,7 +134,7 @@ async def prepare_update(
     strategy.prepare_for_update(obj, old, subresource, call.context())
     if not tracked:
         apply.track_update(old, obj, options.manager, resource.stored.api_version, core.now(), stored_schema(call), subresource)
-    errors = strategy.validate_update(obj, old, subresource)
+    errors = strategy.validate_update(obj, old, subresource) + ([] if subresource == "status" else _policy_errors(call, obj))
     if errors:
         raise status.invalid(resource.kind.group_kind, meta.name(old), errors)
     for text in strategy.warnings(obj, old):
@@ -140,6 +142,10 @@ async def prepare_update(
     attrs.object = obj
     await core.chain.validate(attrs)
     return Remove(obj) if is_finished(call, obj, old) else obj
+
+
+def _policy_errors(call: Call, obj: Object) -> list[FieldError]:
+    return [] if call.core.config.options.allow_privileged else cluster_policy.privileged_errors(obj)
 
 
 def is_finished(call: Call, obj: Object, old: Object) -> bool:
