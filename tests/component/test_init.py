@@ -312,6 +312,31 @@ def test_the_journal_survives_a_reboot_and_shutdown_is_bounded(box: Box) -> None
     assert box.process.wait(timeout=10) == 0
 
 
+def test_journalctl_follows_without_missing_a_line(box: Box) -> None:
+    box.unit("ticker.service", "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'for n in 1 2 3; do echo tick $n; done'\n")
+    box.boot()
+    environment = {**os.environ, "PYTHONPATH": str(Path(init_client.__file__).parents[2])}
+    inside = ["nsenter", "-t", str(box.pid), "-U", "-m", "-p", "-u", "--preserve-credentials"]
+    follow = [sys.executable, "-m", "kubette.init.journalctl", "-f", "-u", "ticker", "-o", "cat"]
+    with subprocess.Popen([*inside, *follow], stdout=subprocess.PIPE, text=True, env=environment) as follower:
+        assert follower.stdout is not None
+        box.call("StartUnit", name="ticker.service")
+        wanted = {"tick 1\n", "tick 2\n", "tick 3\n", "Finished ticker.service.\n"}
+        while wanted:
+            wanted.discard(follower.stdout.readline())
+        box.close()  # the follower goes with its machine
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd-analyze here")
+def test_systemd_itself_accepts_our_unit_files() -> None:
+    units = sorted((Path(init_client.__file__).parents[3] / "systemd").glob("*.service"))
+    assert units
+    result = subprocess.run(["systemd-analyze", "verify", *map(str, units)], capture_output=True, text=True, check=False)
+    # The programs are on machines only; every other complaint about our files counts.
+    ours = [line for line in result.stderr.splitlines() if any(unit.name in line for unit in units)]
+    assert [line for line in ours if "is not executable" not in line] == []
+
+
 async def test_pid_1_survives_malformed_requests(box: Box) -> None:
     box.boot()
     reader, writer = await asyncio.open_unix_connection(box.socket)

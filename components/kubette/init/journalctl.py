@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from kubette.init import journal, journal_text, systemctl, unit_file
+from kubette.init import catalog, journal, journal_text, systemctl, unit_file
 from kubette.init.journal_text import Filter, Record
 
 _DEFAULT_FOLLOW_LINES = 10
@@ -119,7 +119,8 @@ def _run(options: dict[str, list[str]], matches: list[str]) -> int:
         if "quiet" not in options:
             print("-- No entries --")
         return 0
-    lines = _lines(records, mode, zone, "no_hostname" in options)
+    look = Look(mode, zone, "no_hostname" in options, "catalog" in options)
+    lines = _lines(records, look)
     if not follow and "no_pager" not in options and sys.stdout.isatty() and shutil.which("less"):
         return _page(lines, to_end="end" in options)
     for line in lines:
@@ -127,7 +128,7 @@ def _run(options: dict[str, list[str]], matches: list[str]) -> int:
     if follower is not None:
         sys.stdout.flush()
         last = records[-1] if records else None
-        for line in _lines(follower.records(accept, last), mode, zone, "no_hostname" in options):
+        for line in _lines(follower.records(accept, last), look):
             print(line, flush=True)
     return 0
 
@@ -186,15 +187,27 @@ def _boot(text: str, directory: str) -> str:
     return boots[index]
 
 
-def _lines(records: Iterable[Record], mode: str, zone: datetime.tzinfo | None, no_hostname: bool) -> Iterable[str]:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Look:
+    """How records are shown."""
+
+    mode: str
+    zone: datetime.tzinfo | None
+    no_hostname: bool
+    catalog: bool
+
+
+def _lines(records: Iterable[Record], look: Look) -> Iterable[str]:
     """Rendered records; a new boot is marked as journalctl does."""
     previous = ""
     for record in records:
-        if previous and record.boot_id != previous and mode.startswith("short"):
+        if previous and record.boot_id != previous and look.mode.startswith("short"):
             yield f"-- Boot {record.boot_id} --"
         previous = record.boot_id
-        text = journal_text.render(record, mode, zone)
-        yield text.replace(f" {record.hostname} ", " ", 1) if no_hostname else text
+        text = journal_text.render(record, look.mode, look.zone)
+        yield text.replace(f" {record.hostname} ", " ", 1) if look.no_hostname else text
+        if look.catalog and look.mode.startswith(("short", "with-unit", "verbose")):
+            yield from catalog.explain(record)
 
 
 def _page(lines: Iterable[str], to_end: bool) -> int:

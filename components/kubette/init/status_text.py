@@ -62,8 +62,10 @@ def _color(text: str, code: str, colored: bool) -> str:
     return f"\x1b[0;1;{code}m{text}\x1b[0m" if colored and code else text
 
 
-def status(unit: Mapping[str, Any], logs: Sequence[str], now: float, zone: datetime.tzinfo | None = None, colored: bool = False) -> str:
-    """`systemctl status` of one unit."""
+def status(
+    unit: Mapping[str, Any], logs: Sequence[str], now: float, zone: datetime.tzinfo | None = None, colored: bool = False, full: bool = False
+) -> str:
+    """`systemctl status` of one unit; `full` does not cut long command lines."""
     state = unit["ActiveState"]
     color = COLORS.get(state, "")
     title = unit["Id"] if unit["Description"] == unit["Id"] else f"{unit['Id']} - {unit['Description']}"
@@ -75,7 +77,7 @@ def status(unit: Mapping[str, Any], logs: Sequence[str], now: float, zone: datet
     lines += [f"       Docs: {unit['Documentation'][0]}"] if unit["Documentation"] else []
     lines += [f"             {other}" for other in unit["Documentation"][1:]]
     if "MainPID" in unit:
-        lines += _service_lines(unit)
+        lines += _service_lines(unit, full)
     if logs:
         lines += ["", *logs]
     return "\n".join(lines)
@@ -129,7 +131,7 @@ def _active(unit: Mapping[str, Any], now: float, zone: datetime.tzinfo | None, c
     return f"{text} since {format_time(since, zone)}; {format_ago(now - since)}" if since else text
 
 
-def _service_lines(unit: Mapping[str, Any]) -> list[str]:
+def _service_lines(unit: Mapping[str, Any], full: bool) -> list[str]:
     lines: list[str] = []
     main, processes = unit["MainPID"], unit.get("Processes") or []
     commands = {entry["pid"]: entry["command"] for entry in processes}
@@ -154,7 +156,7 @@ def _service_lines(unit: Mapping[str, Any]) -> list[str]:
         for index, entry in enumerate(processes):
             branch = "└─" if index == len(processes) - 1 else "├─"
             command = entry["command"]
-            shown = command if len(command) <= _TREE_WIDTH else command[: _TREE_WIDTH - 1] + "…"
+            shown = command if full or len(command) <= _TREE_WIDTH else command[: _TREE_WIDTH - 1] + "…"
             lines.append(f"             {branch}{entry['pid']:>{width}} {shown}")
     return lines
 

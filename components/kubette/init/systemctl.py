@@ -43,10 +43,6 @@ _OPTIONS = {
     "-l": (False, "full"),
     "--value": (False, "value"),
     "--system": (False, "system"),
-    "--no-reload": (False, "no_reload"),
-    "--force": (False, "force"),
-    "-f": (False, "force"),
-    "--no-ask-password": (False, "no_ask_password"),
     "--type": (True, "type"),
     "-t": (True, "type"),
     "--state": (True, "state"),
@@ -278,7 +274,7 @@ def _status(bus: Bus, names: list[str], options: Options) -> int:
         shown += 1
         if unit["NeedDaemonReload"]:
             _warn_changed(name)
-        print(status_text.status(unit, _log_lines(unit, lines), time.time(), colored=sys.stdout.isatty()))
+        print(status_text.status(unit, _log_lines(unit, lines), time.time(), colored=sys.stdout.isatty(), full=options.has("full")))
         if unit["ActiveState"] not in ("active", "reloading"):
             code = code or 3
     return code
@@ -419,7 +415,7 @@ def _edit(bus: Bus, names: list[str], options: Options) -> int:
     for name in _need(names):
         unit = bus.call("GetUnit", name=name)
         if unit["LoadState"] == "not-found":
-            print(f"No files found for {name}.\nRun 'systemctl edit --force --full {name}' to create a new unit.", file=sys.stderr)
+            print(f"No files found for {name}.", file=sys.stderr)
             return 1
         full = options.has("full")
         path = Path("/etc/systemd/system", name if full else f"{name}.d/override.conf")

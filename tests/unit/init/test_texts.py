@@ -4,7 +4,7 @@ import datetime
 
 import pytest
 
-from kubette.init import cgroup, cri_log, journal_text, status_text
+from kubette.init import catalog, cgroup, cri_log, journal_text, status_text
 from kubette.init.unit_file import TIME_UNITS_S
 
 RECORD = journal_text.Record(1_700_000_000_123_456, "b" * 32, "node01", "kubelet.service", "kubelet", 42, 6, "one\ntwo")
@@ -90,3 +90,13 @@ def test_sizes_cpu_and_slices() -> None:
     assert [status_text.format_bytes(n) for n in (512, 933_888, 12_900_000)] == ["512B", "912.0K", "12.3M"]
     assert [status_text.format_cpu(int(s * 1e9)) for s in (0.056, 1.123, 123.5)] == ["56ms", "1.123s", "2min 3.500s"]
     assert cgroup.slice_path("kubepods-besteffort-pod1.slice") == "kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod1.slice"
+
+
+def test_the_catalog_explains_inits_messages_only() -> None:
+    def explained(message: str, pid: int = 1) -> list[str]:
+        return catalog.explain(journal_text.Record(0, "", "", "a.service", "systemd" if pid == 1 else "a", pid, 6, message))
+
+    assert explained("Started a.service - An a.")[0] == "░░ Subject: A start job for unit a.service has finished successfully"
+    assert "result 'exit-code'" in explained("a.service: Failed with result 'exit-code'.")[-1]
+    assert explained("Started a.service - An a.", pid=7) == []
+    assert explained("Something else") == []
