@@ -53,7 +53,14 @@ class ServiceAccountTokens:
         return await self._root.create(resources.SERVICEACCOUNTS, NAMESPACE, body, name=self._account, subresource="token")
 
     async def _ensure_account(self) -> None:
+        """The account, and its namespace when a new cluster's has not been made yet (creating that needs rights we may not have)."""
         for resource, namespace, name in ((resources.NAMESPACES, "", NAMESPACE), (resources.SERVICEACCOUNTS, NAMESPACE, self._account)):
+            try:
+                await self._root.get(resource, namespace, name)
+                continue
+            except status.ApiError as error:
+                if not status.is_not_found(error):
+                    raise
             try:
                 await self._root.create(resource, namespace, {"metadata": {"name": name}})
             except status.ApiError as error:
