@@ -125,7 +125,7 @@ def _system(root: str, layers: list[str], writable: list[str]) -> None:
     else:
         syscalls.bind("/usr", f"{root}/usr", readonly=True)
         for path in writable:
-            if path.startswith("/usr/") and not os.path.exists(root + path):
+            if path.startswith("/usr/"):
                 _skeleton(root, "/usr", path)
     os.makedirs(f"{root}/etc", exist_ok=True)
     for name in SHARED_ETC:
@@ -252,7 +252,8 @@ def build(spec: dict[str, Any]) -> None:
     for path, mode in tree["directories"].items():
         os.makedirs(root + path, exist_ok=True)
         os.chmod(root + path, mode)
-    writable = [*tree["files"], *(m["target"] + "/x" for m in spec["mounts"])]
+    # Files are replaced; a volume needs its mount point only where there is none.
+    writable = [*tree["files"], *(f"{m['target']}/." for m in spec["mounts"] if not os.path.exists(m["target"]))]
     _system(root, [layer, tree["fallback_layer"]], writable)
     for path in tree["binds"]:
         syscalls.bind(path, _make_target(root, path, path), readonly=True)
