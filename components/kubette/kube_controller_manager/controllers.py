@@ -41,11 +41,16 @@ CONTROLLERS = (
     _entry("replicaset-controller", "replicaset", "replicaset.controller", "ReplicaSetController"),
     _entry("replicationcontroller-controller", "replicationcontroller", "replicaset.controller", "ReplicationControllerController"),
     _entry("daemonset-controller", "daemonset", "daemonset.controller", "DaemonSetController"),
+    _entry("statefulset-controller", "statefulset", "statefulset.controller", "StatefulSetController"),
     _entry("job-controller", "job", "job.controller", "JobController"),
+    _entry("cronjob-controller", "cronjob", "cronjob.controller", "CronJobController"),
     _entry("ttl-after-finished-controller", "ttl-after-finished", "job.ttl", "TTLAfterFinishedController"),
     _entry("garbage-collector-controller", "garbagecollector", "garbage_collector.controller", "GarbageCollector"),
     _entry("namespace-controller", "namespace", "namespace.controller", "NamespaceController"),
     _entry("pod-garbage-collector-controller", "podgc", "podgc.controller", "PodGCController"),
+    _entry("disruption-controller", "disruption", "disruption.controller", "DisruptionController"),
+    _entry("resourcequota-controller", "resourcequota", "resource_quota.controller", "ResourceQuotaController"),
+    _entry("clusterrole-aggregation-controller", "clusterrole-aggregation", "clusterrole_aggregation.controller", "ClusterRoleAggregationController"),
 )
 
 

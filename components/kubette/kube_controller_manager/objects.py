@@ -48,3 +48,8 @@ def without_condition(conditions: list[Object], type: str) -> list[Object]:
 
 def find_condition(conditions: list[Object], type: str) -> Object | None:
     return next((c for c in conditions if c["type"] == type), None)
+
+
+def without_zeros(new_status: Object, *keys: str) -> Object:
+    """Without those of `keys` that are zero: upstream's types leave them out (omitempty)."""
+    return {k: v for k, v in new_status.items() if v or k not in keys}

@@ -113,7 +113,8 @@ class DaemonSetController:
                 await revision_control.forget(self._client, revisions.surplus(known, live, limit))
         found = plan.new_status(daemon_set, self._nodes.list(), owned, revision_hash, self._clock.wall())
         if not plan.same_status(daemon_set, found):
-            await self._client.update(resources.DAEMONSETS, objects.with_status(daemon_set, found), "status")
+            shown = objects.without_zeros(found, "updatedNumberScheduled", "numberAvailable", "numberUnavailable")
+            await self._client.update(resources.DAEMONSETS, objects.with_status(daemon_set, shown), "status")
         if error is not None:
             raise error
         min_ready_s = int(objects.spec(daemon_set).get("minReadySeconds") or 0)

@@ -14,6 +14,7 @@ Object = dict[str, Any]
 
 PODS_BY_OWNER = "controller-uid"
 NAMESPACE = "namespace"
+_COUNTS = ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas", "unavailableReplicas")
 
 
 def _by_owner(obj: Object) -> tuple[str, ...]:
@@ -94,10 +95,11 @@ class DeploymentController:
             annotations = {**meta.annotations(deployment), replica_sets.REVISION: decided.revision}
             body = {**deployment, "metadata": {**deployment["metadata"], "annotations": annotations}}
             deployment = {"apiVersion": "apps/v1", "kind": "Deployment", **await self._client.update(resources.DEPLOYMENTS, body)}
-        if decided.status is not None and decided.status != objects.status(deployment):
+        if decided.status is not None and objects.without_zeros(decided.status, *_COUNTS) != objects.status(deployment):
             await self._update_status(deployment, decided.status)
 
     async def _update_status(self, deployment: Object, new_status: Object) -> None:
+        new_status = objects.without_zeros(new_status, *_COUNTS)
         await self._client.update(resources.DEPLOYMENTS, objects.with_status(deployment, new_status), "status")
 
     async def _create(self, deployment: Object, decided: plan.Plan) -> None:

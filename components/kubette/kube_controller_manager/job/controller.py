@@ -91,7 +91,8 @@ class JobController:
     async def _carry_out(self, key: str, job: Object, decided: plan.Plan) -> None:
         # The status first: a pod may only lose its finalizer when its end is noted.
         if decided.status is not None:
-            await self._client.update(resources.JOBS, objects.with_status(job, decided.status), "status")
+            shown = objects.without_zeros(decided.status, "active", "succeeded", "failed", "completedIndexes")
+            await self._client.update(resources.JOBS, objects.with_status(job, shown), "status")
         for kind, reason, message in decided.events:
             self._recorder.event(job, kind, reason, message)
         await _all(self._release(p) for p in decided.release)

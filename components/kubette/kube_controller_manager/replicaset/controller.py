@@ -111,7 +111,8 @@ class ReplicaSetController:
         now = self._clock.wall()
         found = plan.new_status(rs, active, failure, now)
         if not plan.same_status(rs, found):
-            await self._client.update(self.resource, objects.with_status(rs, found), "status")
+            shown = objects.without_zeros(found, "fullyLabeledReplicas", "readyReplicas", "availableReplicas")
+            await self._client.update(self.resource, objects.with_status(rs, shown), "status")
         if error is not None:
             raise error
         return Result(plan.next_availability_check_s(rs, active, now))

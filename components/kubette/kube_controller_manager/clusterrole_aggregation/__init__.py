@@ -1,0 +1,1 @@
+"""ClusterRoles whose rules are the sum of others' (admin, edit, view)."""

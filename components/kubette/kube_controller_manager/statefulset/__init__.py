@@ -1,0 +1,1 @@
+"""StatefulSets: pods with an identity and an order."""
