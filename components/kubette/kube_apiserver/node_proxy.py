@@ -273,14 +273,16 @@ async def upgrade(dialer: Opener, request: web.BaseRequest, location: Location, 
         # From here on the HTTP server sees nothing of this connection; bytes it had already read follow the handshake.
         early = bytes(getattr(request.protocol, "_message_tail", b""))
         transport.set_protocol(tunnel)
-        transport.write(raw)
-        if early:
-            tunnel.data_received(early)
-        await _join(tunnel, reader)
+        try:
+            transport.write(raw)
+            if early:
+                tunnel.data_received(early)
+            await _join(tunnel, reader)
+        finally:
+            if not transport.is_closing():
+                transport.close()
     finally:
         writer.close()
-        if not transport.is_closing():
-            transport.close()
     raise ConnectionResetError("tunnel closed")
 
 
