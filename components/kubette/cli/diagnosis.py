@@ -23,7 +23,7 @@ def first_failure(place: layout.Layout, cluster: spec.Cluster) -> tuple[str, lis
         return f"the cluster's supervisor ({error})", tail(place.supervisor_log)
     for machine in cluster.machines:
         state = states[machine.name]
-        if state["state"] != "running":
+        if state["state"] not in ("running", "starting"):
             return f"machine {machine.name} is {state['state']} ({state['reason']})", tail(place.console_log(machine.name))
     for machine in cluster.machines:
         root = place.machine_root(machine.name)

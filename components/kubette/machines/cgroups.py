@@ -82,10 +82,12 @@ def mount_own(target: Path) -> None:
 
 
 def remove_leftovers(cluster: str) -> None:
-    """Remove empty groups that a killed supervisor of this cluster could not remove itself (a group with a process in it stays)."""
+    """Remove the groups that killed supervisors of clusters of this name could not remove themselves; those of the living stay."""
     base = hierarchy()
     if base is None:
         return
-    for group in _own(base).glob(f"kubette-{cluster}-[0-9]*"):
-        if group.name.removeprefix(f"kubette-{cluster}-").isdigit():
+    prefix = f"kubette-{cluster}-"
+    for group in _own(base).glob(f"{prefix}[0-9]*"):
+        pid = group.name.removeprefix(prefix)
+        if pid.isdigit() and not Path("/proc", pid).exists():
             remove(group)

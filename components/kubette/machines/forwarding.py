@@ -24,11 +24,17 @@ Candidates = Callable[[], Sequence[Candidate]]
 
 
 class _End(asyncio.Protocol):
-    """One end of a forwarded connection; what it receives, its peer sends."""
+    """One end of a forwarded connection; what it receives, its peer sends.
 
-    def __init__(self) -> None:
+    With `half_close` an end of input is passed on and the other direction stays open until it ends too. TLS has no use for that, and a TLS client
+    would wait long for the farewell of a server that was killed: there the end of one direction ends both.
+    """
+
+    def __init__(self, half_close: bool) -> None:
         self.transport: asyncio.Transport | None = None
         self.peer: _End | None = None
+        self._half_close = half_close
+        self._has_ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -38,9 +44,13 @@ class _End(asyncio.Protocol):
             self.peer.transport.write(data)
 
     def eof_received(self) -> bool:
-        if self.peer is not None and self.peer.transport is not None and self.peer.transport.can_write_eof():
-            self.peer.transport.write_eof()
-        return True  # half closed: the other direction may still have something to say
+        self._has_ended = True
+        peer = self.peer
+        if peer is None or peer.transport is None or not self._half_close or peer._has_ended:
+            return False  # the transport closes, and `connection_lost` closes the peer's
+        if peer.transport.can_write_eof():
+            peer.transport.write_eof()
+        return True
 
     def pause_writing(self) -> None:
         if self.peer is not None and self.peer.transport is not None:
@@ -60,15 +70,39 @@ class _Inbound(_End):
     """The client's end."""
 
     def __init__(self, forwarder: "TcpForwarder") -> None:
-        super().__init__()
+        super().__init__(forwarder.half_close)
         self._forwarder = forwarder
         self.machine = ""
+        self._early = b""  # what the client said before there was somebody to tell
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        assert self.transport is not None
-        self.transport.pause_reading()  # until there is somewhere to send it
         self._forwarder.admit(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self.peer is None and self.transport is not None:
+            self._early += data
+            self.transport.pause_reading()  # here and not in connection_made, where a loop may not have begun to read
+            return
+        super().data_received(data)
+
+    def eof_received(self) -> bool:
+        if self.peer is None and self._half_close:
+            self._has_ended = True
+            return True  # told to the machine by `link`
+        return super().eof_received()
+
+    def link(self, machine: str, outbound: _End) -> None:
+        """There is a machine: pass on what came early, and go on."""
+        assert self.transport is not None
+        assert outbound.transport is not None
+        self.machine, self.peer = machine, outbound
+        if self._early:
+            outbound.transport.write(self._early)
+            self._early = b""
+        if self._has_ended:
+            outbound.transport.write_eof()
+        self.transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -78,8 +112,8 @@ class _Inbound(_End):
 class TcpForwarder:
     """Accepts on one listening socket and forwards each connection to the first candidate that takes it."""
 
-    def __init__(self, scope: tasks.Scope, candidates: Candidates) -> None:
-        self._scope, self._candidates = scope, candidates
+    def __init__(self, scope: tasks.Scope, candidates: Candidates, half_close: bool = True) -> None:
+        self._scope, self._candidates, self.half_close = scope, candidates, half_close
         self._server: asyncio.Server | None = None
         self.connections: set[_Inbound] = set()
 
@@ -97,7 +131,7 @@ class TcpForwarder:
     async def _connect(self, inbound: _Inbound) -> None:
         loop = asyncio.get_running_loop()
         for machine, address, port in self._candidates():
-            outbound = _End()
+            outbound = _End(self.half_close)
             outbound.peer = inbound
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT_S):
@@ -109,8 +143,9 @@ class TcpForwarder:
                 assert outbound.transport is not None
                 outbound.transport.abort()
                 return
-            inbound.peer, inbound.machine = outbound, machine
-            inbound.transport.resume_reading()
+            if outbound.transport is None or outbound.transport.is_closing():
+                break  # it accepted and hung up
+            inbound.link(machine, outbound)
             return
         if inbound.transport is not None:
             inbound.transport.abort()  # nobody is there: the client sees a reset, as from a closed port

@@ -117,7 +117,7 @@ class Gateway:
     async def _open_api(self) -> None:
         listener = socket.create_server((spec.LOAD_BALANCER_ADDRESS, spec.API_PORT), backlog=LISTEN_BACKLOG)
         for sock in [listener] if self._api_socket is None else [listener, self._api_socket]:
-            forwarder = forwarding.TcpForwarder(self._scope, self._balancer.candidates)
+            forwarder = forwarding.TcpForwarder(self._scope, self._balancer.candidates, half_close=False)
             await forwarder.start(sock)
             self._forwarders.append(forwarder)
 
