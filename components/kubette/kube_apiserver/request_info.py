@@ -85,3 +85,17 @@ def _collection_verb(verb: str, name: str, query: Mapping[str, str]) -> str:
         return "watch" if is_true(query.get("watch")) else "list"
     # A get of one name with ?watch is a watch only with a field selector naming it; upstream treats ?watch on a name as get.
     return verb
+
+
+def authorized_name(info: RequestInfo, query: Mapping[str, str]) -> str:
+    """The name that authorization is asked about: a list or watch of one object by its name is about that object.
+
+    So a kubelet may follow the one ConfigMap that its pod refers to, and no other.
+    """
+    if info.name or info.verb not in ("list", "watch", "deletecollection"):
+        return info.name
+    for term in query.get("fieldSelector", "").split(","):
+        field, equals, value = term.partition("=")
+        if equals and field == "metadata.name":
+            return value.removeprefix("=")
+    return ""

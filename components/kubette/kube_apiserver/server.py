@@ -131,7 +131,16 @@ class Server:
         self, request: web.BaseRequest, info: RequestInfo, user: UserInfo, audit_id: str, warnings: list[str]
     ) -> Answer | web.StreamResponse:
         attrs = AuthzAttributes(
-            user, info.verb, info.group, info.version, info.resource, info.subresource, info.namespace, info.name, info.path, info.is_resource
+            user,
+            info.verb,
+            info.group,
+            info.version,
+            info.resource,
+            info.subresource,
+            info.namespace,
+            request_info.authorized_name(info, request.query),
+            info.path,
+            info.is_resource,
         )
         decision = await self._core.authorizer.authorize(attrs)
         if not decision.allowed:
