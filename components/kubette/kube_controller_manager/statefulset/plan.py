@@ -71,7 +71,7 @@ def _decide(
     for number in wanted:
         pod = by_ordinal.get(number)
         if pod is None:
-            plan.create.append((number, _is_new(stateful_set, number, wanted.start, current, update)))
+            plan.create.append((number, _is_new(stateful_set, number, by_ordinal, current, update)))
         elif pods.is_terminal(pod) and not meta.is_being_deleted(pod):
             plan.delete.append(pod)  # it comes again once its object is gone
         elif usable(pod):
@@ -111,15 +111,16 @@ def _decide(
             return
 
 
-def _is_new(stateful_set: Object, number: int, start: int, current: str, update: str) -> bool:
-    """Whether a pod made now is of the update revision."""
+def _is_new(stateful_set: Object, number: int, by_ordinal: dict[int, Object], current: str, update: str) -> bool:
+    """Whether a pod made now is of the update revision: when its turn in the rollout, which goes from the top, has come.
+
+    Judged by the pods there are, not by the status: that may be behind, and a pod of the wrong revision would be deleted at once.
+    """
     if current == update:
         return True
-    if not is_rolling(stateful_set):
+    if not is_rolling(stateful_set) or number - pods_of.start_ordinal(stateful_set) < partition(stateful_set):
         return False
-    return number - start >= partition(stateful_set) and (
-        partition(stateful_set) > 0 or number - start >= int(status(stateful_set).get("currentReplicas") or 0)
-    )
+    return all(pods_of.revision_of(pod) == update for other, pod in by_ordinal.items() if other > number)
 
 
 def _status(stateful_set: Object, members: Sequence[Object], current: str, update: str, min_ready_s: int, now: float) -> Object:
