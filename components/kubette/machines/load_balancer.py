@@ -17,7 +17,8 @@ from kubette.machines.forwarding import Candidate
 log = logs.logger(__name__)
 
 CHECK_INTERVAL_S = 2.0
-CHECK_TIMEOUT_S = 2.0
+CHECK_TIMEOUT_S = 1.0
+RECHECK_INTERVAL_S = 0.5  # after a first failure, so that a frozen machine is left within some four seconds
 FALL = 2  # failures in a row until a backend is down; one success brings it back
 
 
@@ -63,7 +64,8 @@ class LoadBalancer:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         while True:
             await asyncio.gather(*(self._check(b, context) for b in self.backends if b.has_power))
-            await asyncio.sleep(CHECK_INTERVAL_S)
+            in_doubt = any(b.has_power and 0 < b.failures < FALL for b in self.backends)
+            await asyncio.sleep(RECHECK_INTERVAL_S if in_doubt else CHECK_INTERVAL_S)
 
     async def _check(self, backend: Backend, context: ssl.SSLContext) -> None:
         was_up = backend.is_up
