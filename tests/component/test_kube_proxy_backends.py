@@ -52,7 +52,8 @@ async def main():
         else:
             print(subprocess.run(["ip", "addr"], capture_output=True, text=True).stdout.count("10.96."))
 
-asyncio.run(main())
+from kubette.component_base.run import run_loop
+run_loop(main())
 """
 
 

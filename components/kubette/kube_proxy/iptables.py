@@ -1,6 +1,7 @@
 """The iptables back-end: writes rules with `iptables-restore`, keeps the jumps into them, forgets UDP flows whose endpoint is gone."""
 
 import asyncio
+import os
 import shutil
 from collections.abc import Sequence
 
@@ -21,10 +22,16 @@ def available() -> bool:
 
 
 async def _run(*command: str, text: str = "") -> tuple[int, str, str]:
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe)
+    """(exit code, output, errors). The input is a file in memory: a program that ends without reading it breaks no pipe."""
+    pipe, fd = asyncio.subprocess.PIPE, os.memfd_create("rules", os.MFD_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+        os.lseek(fd, 0, os.SEEK_SET)
+        process = await asyncio.create_subprocess_exec(*command, stdin=fd, stdout=pipe, stderr=pipe)
+    finally:
+        os.close(fd)
     async with asyncio.timeout(_TIMEOUT_S):
-        out, err = await process.communicate(text.encode())
+        out, err = await process.communicate()
     return process.returncode or 0, out.decode(errors="replace"), err.decode(errors="replace")
 
 
