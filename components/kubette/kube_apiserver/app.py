@@ -102,7 +102,7 @@ class App:
 
     def _fail(self, error: Exception) -> None:
         if not self._failure.done():
-            self._failure.set_exception(error)
+            self._failure.set_exception(StartupError(str(error)))
 
     def _readiness(self) -> dict[str, Check]:
         async def shutdown() -> str | None:

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from kubette.apimachinery import status
 from kubette.apimachinery.status import ApiError
-from kubette.component_base import logs
+from kubette.component_base import flags, logs
 from kubette.etcd_client import EtcdError
 from kubette.kube_apiserver import request_info
 from kubette.kube_apiserver.auth.interfaces import PRIVILEGED_GROUP, Authenticator, AuthzAttributes, UserInfo
@@ -120,12 +120,23 @@ class Server:
         self._in_flight.enter(mutating, PRIVILEGED_GROUP in user.groups)
         self._current.set(self._in_flight.current[mutating], "mutating" if mutating else "readOnly")
         try:
-            async with asyncio.timeout(self._deadline_s or None):
+            async with asyncio.timeout(self._deadline_of(request.query)):
                 return await self._authorized(request, info, user, audit_id, warnings)
         except TimeoutError:
             raise status.timeout("request did not complete within requested timeout - context deadline exceeded") from None
         finally:
             self._in_flight.leave(mutating)
+
+    def _deadline_of(self, query: Mapping[str, str]) -> float | None:
+        """--request-timeout, or less if the client says so (`?timeout=5s`, kubectl's --request-timeout). Raises BadRequest."""
+        asked = query.get("timeout")
+        if not asked:
+            return self._deadline_s or None
+        try:
+            seconds = flags.parse_duration(asked)
+        except ValueError as error:
+            raise status.bad_request(f"invalid timeout specified in the request URL - parse error: {error}") from None
+        return min(seconds, self._deadline_s or seconds) if seconds > 0 else self._deadline_s or None
 
     async def _authorized(
         self, request: web.BaseRequest, info: RequestInfo, user: UserInfo, audit_id: str, warnings: list[str]

@@ -1,5 +1,6 @@
 """`pods/binding` (and the old `bindings`): the scheduler's answer, written once."""
 
+from dataclasses import replace
 from typing import Any
 
 from kubette.apimachinery import field_errors, meta, status
@@ -20,6 +21,16 @@ async def create(call: Call) -> Answer:
     if given and given != call.info.name:
         raise status.bad_request("name in URL does not match name in Binding object")
     await bind(call, binding, opts.dry_run)
+    return render.plain(call, status.success(), 201)
+
+
+async def create_named_inside(call: Call) -> Answer:
+    """POST bindings: the old form, where the pod is named by the Binding alone."""
+    opts = options.write_options(call.query, call.request.headers.get("User-Agent", ""))
+    binding = await body.read_object(call, "v1", "Binding", call.resource.schema, opts.validation)
+    pods = call.core.resources.by_group("", "pods")
+    assert pods is not None
+    await bind(replace(call, resource=pods, info=replace(call.info, name=meta.name(binding))), binding, opts.dry_run)
     return render.plain(call, status.success(), 201)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from kubette.kube_apiserver.subresources import binding, eviction, namespace_finalize, object_views, pod_streams, reviews, scale
+from kubette.kube_apiserver.subresources import binding, component_statuses, eviction, namespace_finalize, object_views, pod_streams, reviews, scale
 
 Table = dict[tuple[str, str, str], Callable[[Any], Awaitable[Any]]]
 
@@ -22,6 +22,9 @@ def build() -> Table:
         ("", "scale", "get"): scale.read,
         ("", "scale", "update"): scale.replace,
         ("", "scale", "patch"): scale.change,
+        ("bindings", "", "create"): binding.create_named_inside,
+        ("componentstatuses", "", "get"): component_statuses.get_one,
+        ("componentstatuses", "", "list"): component_statuses.list_all,
         ("namespaces", "finalize", "update"): namespace_finalize.replace,
         ("pods", "binding", "create"): binding.create,
         ("pods", "eviction", "create"): eviction.create,

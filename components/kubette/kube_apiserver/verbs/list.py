@@ -36,9 +36,8 @@ SCAN_PAGE = 500  # objects read from etcd at a time while a selector looks for `
 
 def selection_of(call: Call, opts: options.ListOptions) -> Selection:
     """Raises BadRequest for a field the resource cannot be selected by."""
-    kind, strategy = call.resource.kind, call.resource.strategy
-    title = f"{kind.api_version if kind.group else '/' + kind.version}, Resource={kind.resource}"
-    return Selection(call.info.namespace, opts.labels, opts.fields, strategy.selectable_fields, strategy.selectable_field_names, title)
+    strategy = call.resource.strategy
+    return Selection(call.info.namespace, opts.labels, opts.fields, strategy.selectable_fields, strategy.selectable_field_names)
 
 
 async def handle(call: Call) -> Answer:

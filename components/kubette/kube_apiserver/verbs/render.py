@@ -14,6 +14,10 @@ Object = dict[str, Any]
 META_V1 = "meta.k8s.io/v1"
 
 
+def encode(obj: Object) -> bytes:
+    return orjson.dumps(obj)
+
+
 def partial_metadata(obj: Object, api_version: str = META_V1) -> Object:
     """PartialObjectMetadata: the object without all but its metadata."""
     return {"kind": "PartialObjectMetadata", "apiVersion": api_version, "metadata": obj.get("metadata") or {}}

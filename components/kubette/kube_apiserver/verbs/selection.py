@@ -23,13 +23,11 @@ class Selection:
         fields: selectors.FieldSelector,
         read_fields: Fields,
         known_fields: frozenset[str],
-        group_version_resource: str,
     ) -> None:
         try:
             fields.check(known_fields | KEY_FIELDS)
         except selectors.SelectorError as error:
-            what = f'Unable to find "{group_version_resource}" that match label selector "{labels}", field selector "{fields}"'
-            raise status.bad_request(f"{what}: {error}") from None
+            raise status.bad_request(str(error)) from None
         self.namespace = namespace or fields.required_value("metadata.namespace") or ""
         self.name = fields.required_value("metadata.name")
         self.everything = labels.empty and fields.empty
