@@ -189,19 +189,24 @@ class Userspace:
         """Put service addresses on lo, take away those no longer used."""
         if wanted == self._addresses:
             return
-        from pyroute2 import AsyncIPRoute
-        from pyroute2.netlink.exceptions import NetlinkError
-
-        async with AsyncIPRoute() as ip:
-            for verb, addresses in (("del", self._addresses - wanted), ("add", wanted - self._addresses)):
-                for address in sorted(addresses):
-                    try:
-                        await ip.addr(verb, index=1, address=address, prefixlen=32)
-                    except NetlinkError as error:
-                        if error.code not in (17, 99):  # it is there already, or gone already
-                            raise
+        await asyncio.to_thread(_change_addresses, self._addresses - wanted, wanted - self._addresses)
         self._addresses = wanted
 
     async def cleanup(self) -> None:
         """What was made ends with the process, except the addresses."""
         await self._own_addresses(set())
+
+
+def _change_addresses(gone: set[str], new: set[str]) -> None:
+    """On the loopback interface. Not the asynchronous netlink client: uvloop knows no netlink sockets."""
+    from pyroute2 import IPRoute
+    from pyroute2.netlink.exceptions import NetlinkError
+
+    with IPRoute() as ip:
+        for verb, addresses in (("del", gone), ("add", new)):
+            for address in sorted(addresses):
+                try:
+                    ip.addr(verb, index=1, address=address, prefixlen=32)
+                except NetlinkError as error:
+                    if error.code not in (17, 99):  # it is there already, or gone already
+                        raise
