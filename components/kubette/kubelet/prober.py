@@ -5,6 +5,7 @@ task sleeps until it is poked. Results are told by `changed(uid)`; only changes 
 """
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from typing import Any
 
@@ -42,6 +43,7 @@ class Prober:
         self._scope, self._cri, self._recorder, self._clock = scope, cri, recorder, clock
         self._runtime_of, self._changed, self._counter = runtime_of, changed, counter
         self._workers: dict[tuple[str, str, Kind], _Worker] = {}
+        self._tls = http_probe.unverified()
 
     def add_pod(self, pod: Pod) -> None:
         """Begin (or go on) probing the pod's containers."""
@@ -169,7 +171,7 @@ class Prober:
         if not ip:
             raise http_probe.ProbeError("the pod has no IP address")
         if "httpGet" in spec:
-            return await _http(spec["httpGet"], worker.container, ip, timeout_s)
+            return await _http(spec["httpGet"], worker.container, ip, timeout_s, self._tls)
         if "tcpSocket" in spec:
             return await _tcp(spec["tcpSocket"], worker.container, ip, timeout_s)
         if "grpc" in spec:
@@ -202,11 +204,11 @@ class _Worker:
         self.task: asyncio.Task[Any] | None = None
 
 
-async def _http(action: dict[str, Any], container: dict[str, Any], ip: str, timeout_s: float) -> tuple[Result, str]:
+async def _http(action: dict[str, Any], container: dict[str, Any], ip: str, timeout_s: float, context: ssl.SSLContext) -> tuple[Result, str]:
     request = http_probe.request_of(action, container, ip)
     try:
         async with asyncio.timeout(timeout_s):
-            status, _, body = await http_probe.get(request)
+            status, _, body = await http_probe.get(request, context)
     except TimeoutError:
         return Result.FAILURE, f'Get "{request.url}": context deadline exceeded (Client.Timeout exceeded while awaiting headers)'
     except OSError as error:

@@ -119,7 +119,8 @@ async def upgrade(request: web.Request, url: str, idle_timeout_s: float) -> web.
             transport.close()
             # The server that accepted the connection must forget it.
             original.connection_lost(None)
-    raise ConnectionResetError("tunnel closed")
+    # There is nothing to answer on a connection that is gone: this ends the handler without a word in the log.
+    raise asyncio.CancelledError
 
 
 async def _refusal(code: int, head: bytes, reader: asyncio.StreamReader) -> web.Response:
