@@ -6,6 +6,8 @@ listener there. TCP connections and UDP flows are relayed to one endpoint each, 
 
 import asyncio
 import itertools
+import socket
+import struct
 from collections.abc import Sequence
 from typing import Any
 
@@ -73,7 +75,9 @@ class _TcpListener:
                 back.close()
                 writer.close()
             return
-        writer.transport.abort()  # a reset: as a REJECT rule would answer
+        # A reset, as a REJECT rule would answer: closing with a linger time of zero sends one.
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
 
     def close(self) -> None:
         if self._server is not None:
