@@ -15,6 +15,7 @@ from typing import Protocol
 from kubette.component_base import logs
 from kubette.etcd_api import kv_pb2
 from kubette.etcd_client import Client, CompactedError, EtcdError
+from kubette.kube_apiserver.storage import retry
 
 log = logs.logger(__name__)
 
@@ -149,6 +150,13 @@ class Feed:
 
     async def probe(self) -> int:
         """etcd's revision at some moment after this call (a linearizable read). Calls that overlap share one request."""
+        while True:
+            try:
+                return await self._probe()
+            except EtcdCancelled:
+                continue  # the caller that was to send it for all is gone
+
+    async def _probe(self) -> int:
         if self._probe_sent is None:
             return await self._send_probe()
         # One is under way, but it may have been answered before this call: share the next one.
@@ -167,7 +175,7 @@ class Feed:
         self._probe_sent = future
         seen = self.revision
         try:
-            answer = await self._client.range(b"\0", limit=1, keys_only=True)
+            answer = await retry.read(lambda: self._client.range(b"\0", limit=1, keys_only=True))
             revision = int(answer.header.revision)
             if revision < seen:
                 raise Rewound(f"etcd is at revision {revision}, {seen} was seen before")
@@ -186,12 +194,7 @@ class Feed:
 
     async def consistent(self) -> int:
         """Wait until everything acknowledged before this call has been delivered; answers the revision that proves it."""
-        while True:
-            try:
-                revision = await self.probe()
-                break
-            except EtcdCancelled:
-                continue
+        revision = await self.probe()
         await self.wait_for(revision)
         return revision
 

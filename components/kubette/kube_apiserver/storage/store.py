@@ -15,7 +15,7 @@ from kubette.apimachinery import status
 from kubette.apimachinery.status import ApiError
 from kubette.etcd_api.errors import Code
 from kubette.etcd_client import Client, CompactedError, EtcdError
-from kubette.kube_apiserver.storage import keys, record
+from kubette.kube_apiserver.storage import keys, record, retry
 from kubette.kube_apiserver.storage.cacher import Cacher
 from kubette.kube_apiserver.storage.feed import Feed, TooLarge
 from kubette.kube_apiserver.storage.leases import Leases
@@ -75,7 +75,7 @@ class Store:
             if cacher.ready:
                 await cacher.consistent()
                 return cacher.items.get(keys.relative_key(self.kind, namespace, name))
-            answer = await self._client.range(self._key(namespace, name))
+            answer = await retry.read(lambda: self._client.range(self._key(namespace, name)))
         except EtcdError as error:
             raise translate(error) from error
         except TooLarge as error:
@@ -115,7 +115,7 @@ class Store:
         key, value = self._key(namespace, name), record.encode(obj)
         try:
             lease = await self._leases.lease_for(ttl_s) if ttl_s else 0
-            answer = await self._client.put_if(key, value, 0, lease=lease)
+            answer = await retry.write(lambda: self._client.put_if(key, value, 0, lease=lease))
         except EtcdError as error:
             raise translate(error) from error
         if not answer.succeeded:
@@ -159,7 +159,7 @@ class Store:
     async def _current(self, namespace: str, name: str, create: bool) -> Record | None:
         """Straight from etcd."""
         try:
-            answer = await self._client.range(self._key(namespace, name))
+            answer = await retry.read(lambda: self._client.range(self._key(namespace, name)))
         except EtcdError as error:
             raise translate(error) from error
         if answer.kvs:
@@ -174,7 +174,7 @@ class Store:
         revision = current.revision if current is not None else 0
         try:
             if isinstance(new, Remove):
-                answer = await self._client.delete_if(key, revision)
+                answer = await retry.write(lambda: self._client.delete_if(key, revision))
                 if answer.succeeded:
                     return self._written(namespace, name, record.encode(new.object), int(answer.header.revision))
             else:
@@ -182,7 +182,7 @@ class Store:
                 if current is not None and _same(current.data, record.with_revision(self._head, value, revision)):
                     return current
                 lease = await self._leases.lease_for(ttl_s) if ttl_s else 0
-                answer = await self._client.put_if(key, value, revision, lease=lease)
+                answer = await retry.write(lambda: self._client.put_if(key, value, revision, lease=lease))
                 if answer.succeeded:
                     return self._written(namespace, name, value, int(answer.header.revision))
         except EtcdError as error:
@@ -196,7 +196,7 @@ class Store:
         begin = (self._prefix + (start or low)).encode()
         end = (self._prefix + high).encode() if high else keys.prefix_end(self._prefix.encode())
         try:
-            answer = await self._client.range(begin, end, limit=limit, revision=revision)
+            answer = await retry.read(lambda: self._client.range(begin, end, limit=limit, revision=revision))
         except EtcdError as error:
             raise translate(error) from error
         return [self._record(kv) for kv in answer.kvs], bool(answer.more), int(answer.count)
