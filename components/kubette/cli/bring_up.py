@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from kubette.cli import kubeconfig_file, readiness
+from kubette.cli import journal, kubeconfig_file, readiness
 from kubette.cli.errors import PhaseError
 from kubette.cli.machine_commands import Batch
 from kubette.cli.progress import Progress
@@ -179,20 +179,10 @@ class BringUp:
             missing = readiness.wait_nodes(self._place.kubeconfig, self._started, READY_TIMEOUT_S)
             if missing:
                 raise PhaseError(
-                    f"kubelet on {missing[0]}", f"nodes not Ready within {READY_TIMEOUT_S:.0f} s: {', '.join(missing)}", self._kubelet_log(missing[0])
+                    f"kubelet on {missing[0]}",
+                    f"nodes not Ready within {READY_TIMEOUT_S:.0f} s: {', '.join(missing)}",
+                    journal.tail(self._place.machine_root(missing[0]), "kubelet"),
                 )
-
-    def _kubelet_log(self, machine: str) -> list[str]:
-        """The kubelet's journal, asked of the machine itself."""
-        log = self._place.root / "logs" / f"kubelet-{machine}.log"
-        log.unlink(missing_ok=True)
-        with Batch() as batch:
-            try:
-                batch.start(machine, self._pids[machine], "journalctl", ["journalctl", "-u", "kubelet", "-n", "20", "--no-pager"], log)
-                batch.wait_all()
-            except PhaseError as error:
-                return error.tail
-        return log.read_text(errors="replace").splitlines()[-20:]
 
     def _write_kubeconfig(self) -> dict[str, Any]:
         admin_conf = self._place.machine_root(self.cluster.control_planes[0].name) / "etc/kubernetes/admin.conf"

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from kubette.cli import journal
 from kubette.cli.errors import PhaseError
 from kubette.cli.machine_commands import tail
 from kubette.machines import client, layout, spec
@@ -27,15 +28,15 @@ def first_failure(place: layout.Layout, cluster: spec.Cluster) -> tuple[str, lis
             return f"machine {machine.name} is {state['state']} ({state['reason']})", tail(place.console_log(machine.name))
     for machine in cluster.machines:
         root = place.machine_root(machine.name)
-        logs = {component: path for component, path in _restarted(root) if path is not None}
+        logs = {component: path for component, path in restarted(root) if path is not None}
         for component in (*CONTROL_PLANE, *sorted(logs.keys() - set(CONTROL_PLANE))):
             if component in logs:
-                return f"{component} on {machine.name}", [_content(line) for line in tail(logs[component])]
+                return f"{component} on {machine.name}", [content(line) for line in tail(logs[component])]
         if machine.role == "control-plane" and (root / "etc/kubernetes/manifests").is_dir():
             started = {path.parent.name for path in (root / "var/log/pods").glob("*/*/*.log")}
             for component in CONTROL_PLANE:
                 if (root / f"etc/kubernetes/manifests/{component}.yaml").exists() and component not in started:
-                    return f"kubelet on {machine.name} (it has not started {component})", _console(place, machine)
+                    return f"kubelet on {machine.name} (it has not started {component})", journal.tail(root, "kubelet")
     return "", []
 
 
@@ -47,8 +48,8 @@ def explain(place: layout.Layout, cluster: spec.Cluster, error: PhaseError) -> P
     return PhaseError(component, f"{error}; the first component that failed is {component}", lines or error.tail)
 
 
-def _restarted(root: Path) -> Iterator[tuple[str, Path | None]]:
-    """Containers that have been started again (`…/<container>/<restarts>.log`), with the log of the run before the last."""
+def restarted(root: Path) -> Iterator[tuple[str, Path | None]]:
+    """Containers that have been started again (`…/<container>/<restarts>.log`), with the last log that says something."""
     for folder in sorted((root / "var/log/pods").glob("*/*")):
         runs = sorted((int(log.stem), log) for log in folder.glob("*.log") if log.stem.isdigit())
         if runs and runs[-1][0] > 0:
@@ -56,11 +57,7 @@ def _restarted(root: Path) -> Iterator[tuple[str, Path | None]]:
             yield folder.name, filled[-1] if filled else runs[-1][1]
 
 
-def _content(line: str) -> str:
+def content(line: str) -> str:
     """A line of the CRI log format without its time, stream and tag."""
     match = re.match(r"\S+ (?:stdout|stderr) [FP] (.*)", line)
     return match[1] if match else line
-
-
-def _console(place: layout.Layout, machine: spec.Machine) -> list[str]:
-    return tail(place.console_log(machine.name))

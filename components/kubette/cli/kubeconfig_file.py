@@ -78,6 +78,16 @@ def read(path: Path) -> dict[str, Any]:
     return config
 
 
+def check_writable(path: Path) -> None:
+    """Before a cluster is started: its context can be written in the end."""
+    read(path)
+    folder = path.parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise CommandError(f"cannot write kubeconfig {path}: permission denied; KUBECONFIG names another file")
+
+
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """kubectl's own lock, so that a `kubectl config` at the same moment loses nothing."""

@@ -1,11 +1,12 @@
-"""`kubette logs MACHINE [UNIT]`: the journal of a machine; of one that is off, what it wrote to its console."""
+"""`kubette logs MACHINE [UNIT]`: the journal of a machine, also of one that is off."""
 
+import subprocess
 from typing import Any
 
-from kubette.cli import common_flags, ssh
+from kubette.cli import common_flags, journal
 from kubette.cli.errors import CommandError
 from kubette.component_base.flags import FlagSet
-from kubette.machines import layout
+from kubette.machines import layout, spec
 
 
 def flags() -> FlagSet:
@@ -17,27 +18,10 @@ def flags() -> FlagSet:
 
 def run(options: Any) -> int:
     machine, *unit = common_flags.arguments(options, "kubette logs MACHINE [UNIT]", 1, 2)
+    spec.check_name(options.name)
     place = layout.of(options.name)
     place.load().machine(machine)
-    try:
-        pid = ssh.init_pid(options.name, machine)
-    except Exception:
-        if unit or options.follow:
-            raise
-        return _console(place, machine, options.tail)
-    command = ["journalctl", "--no-pager"]
-    command += ["-u", unit[0]] if unit else []
-    command += ["-f"] if options.follow else []
-    command += ["-n", str(options.tail)] if options.tail > 0 else []
-    from kubette.machines import enter
-
-    return enter.run(pid, command)
-
-
-def _console(place: layout.Layout, machine: str, tail: int) -> int:
-    try:
-        lines = place.console_log(machine).read_text(errors="replace").splitlines()
-    except OSError as error:
-        raise CommandError(f'machine "{machine}" has written no log') from error
-    print(*lines[-tail:] if tail > 0 else lines, sep="\n")
-    return 0
+    root = place.machine_root(machine)
+    if not (root / "var/log/journal").is_dir():
+        raise CommandError(f'machine "{machine}" was never started')
+    return subprocess.run(journal.command(root, "".join(unit), options.tail, options.follow), check=False).returncode

@@ -35,6 +35,8 @@ def run(options: Any) -> int:
     wanted = spec.plan(options.name, options.control_planes, options.workers, options.kubernetes_version, options.style, options.api_port)
     place = layout.of(options.name)
     host_checks.check_folder(layout.home())
+    config = kubeconfig_file.default_path(dict(os.environ))
+    kubeconfig_file.check_writable(config)
     if place.is_running():
         raise CommandError(
             f'cluster "{options.name}" is already running (kubette status shows it); kubette down stops it, --name starts another beside it'
@@ -53,8 +55,6 @@ def run(options: Any) -> int:
     try:
         place.save(cluster)
         bring_up.run(api_socket)
-        config = kubeconfig_file.default_path(dict(os.environ))
-        kubeconfig_file.add(config, kubeconfig_file.read(place.kubeconfig))
     except (KeyboardInterrupt, Exception) as error:
         if isinstance(error, PhaseError):
             error = diagnosis.explain(place, bring_up.cluster, error)
@@ -62,6 +62,7 @@ def run(options: Any) -> int:
         raise error from None
     finally:
         os.close(lock)
+    kubeconfig_file.add(config, kubeconfig_file.read(place.kubeconfig))
     _say_what_next(cluster, config, progress)
     return 0
 

@@ -15,6 +15,18 @@ class LaunchError(Exception):
 def start(place: layout.Layout, cluster: spec.Cluster, api_socket: socket.socket | None, init: str = "") -> None:
     """Daemonize a supervisor and wait until its control socket answers. Raises LaunchError."""
     place.supervisor_log.parent.mkdir(parents=True, exist_ok=True)
+    # A Ctrl-C waits until there is a supervisor that can be told to stop.
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    try:
+        answer = _fork_daemon(place, cluster, api_socket, init)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+    if answer != "ok":
+        raise LaunchError(answer or f"the cluster's supervisor ended before it was ready; see {place.supervisor_log}")
+
+
+def _fork_daemon(place: layout.Layout, cluster: spec.Cluster, api_socket: socket.socket | None, init: str) -> str:
+    """Answers what the daemon says of itself: `ok`, or why not."""
     ready_read, ready_write = os.pipe()
     child = os.fork()
     if child == 0:
@@ -28,9 +40,7 @@ def start(place: layout.Layout, cluster: spec.Cluster, api_socket: socket.socket
     os.close(ready_write)
     os.waitpid(child, 0)
     with os.fdopen(ready_read) as answers:
-        answer = answers.read()
-    if answer != "ok":
-        raise LaunchError(answer or f"the cluster's supervisor ended before it was ready; see {place.supervisor_log}")
+        return answers.read()
 
 
 def _daemon(place: layout.Layout, cluster: spec.Cluster, api_socket: socket.socket | None, ready_fd: int, init: str) -> None:
@@ -57,6 +67,7 @@ def _daemon(place: layout.Layout, cluster: spec.Cluster, api_socket: socket.sock
             namespaces.enter_user_namespace()
 
         def ready() -> None:
+            # Raises when the launcher is gone: then nobody wants this cluster, and nothing of it has started.
             os.write(ready_fd, b"ok")
             os.close(ready_fd)
 

@@ -106,7 +106,7 @@ def assemble(root: Path, programs: Path) -> None:
     _unit_files(root)
     # Before the trees: Python or the state may well live under the host's /tmp.
     _fresh_directories(root)
-    for tree in [*interpreter.trees(), programs]:
+    for tree in interpreter.trees():
         target = root / tree.relative_to("/")
         target.mkdir(parents=True, exist_ok=True)
         namespaces.bind(tree, target, read_only=True)
@@ -152,7 +152,7 @@ def _lay_programs(root: Path, programs: Path, own_bin_fd: int) -> None:
     if not laid:
         for program in [*(programs / "usr/bin").iterdir(), *(programs / "usr/sbin").iterdir()]:
             if not os.path.lexists(local / program.name):
-                (local / program.name).symlink_to(program)
+                shutil.copy2(program, local / program.name, follow_symlinks=False)
 
 
 def _unit_files(root: Path) -> None:
