@@ -132,7 +132,7 @@ def _next_record(path: Path, content: mmap.mmap, size: int, position: _Position,
             else:
                 broken = "crc mismatch"
     if broken:
-        if last and _torn(content, offset, end, size):
+        if last and _says_length(content, offset + 8, size, length) and _torn(content, offset, end, size):
             raise TornTailError(path, offset)
         raise WalError(f"wal: {broken} in {path}, offset {offset}")
     position.offset = end
@@ -140,7 +140,7 @@ def _next_record(path: Path, content: mmap.mmap, size: int, position: _Position,
 
 
 def _says_length(content: mmap.mmap, start: int, size: int, length: int) -> bool:
-    """Whether a record that goes beyond the end of the file says the same length inside: then it was cut off, else the word is corrupt."""
+    """Whether a record that is not whole says the same length inside (as far as it is there): else the length word is corrupt."""
     head = content[start : min(size, start + 24)]
     at = 0
     for tag in (0x08, 0x10, 0x1A):

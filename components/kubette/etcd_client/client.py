@@ -1,7 +1,7 @@
 """One client for all endpoints of a cluster.
 
-Requests go to the endpoint that answered last; when it cannot be reached, to the next. A read is asked again wherever it
-failed for want of a server; a write only if it surely never left (EtcdError.never_sent).
+Requests go to the endpoint that answered last; when it cannot be reached, to the next, for a few seconds. A read is asked again
+wherever it failed for want of a server; a write only if it surely never left (EtcdError.never_sent).
 """
 
 import asyncio
@@ -15,7 +15,11 @@ from kubette.etcd_api.errors import Code
 from kubette.etcd_client.channels import Channels
 from kubette.etcd_client.errors import EtcdError, from_grpc
 from kubette.etcd_client.watch import Watcher
+from kubette.stdx.backoff import Backoff
+from kubette.stdx.clock import SYSTEM_CLOCK
 
+RECONNECT_S = 3.0  # how long a restart of the only member, or an election, is waited out
+_RETRY = Backoff(base_s=0.025, cap_s=0.25)
 REQUEST_TIMEOUT_S = 10.0  # longer than an election: a leader change is waited out by the server
 
 
@@ -46,11 +50,11 @@ class Client:
         await self.close()
 
     async def _call(self, method: str, request: Any, response: Any, *, idempotent: bool) -> Any:
-        """One unary call, at most once at each endpoint."""
+        """One unary call. Until RECONNECT_S have passed it is tried again wherever that is safe."""
         body = request.SerializeToString()
-        attempts = len(self._channels)
+        failures = 0
+        give_up = 0.0
         while True:
-            attempts -= 1
             at = self._channels.current
             try:
                 return response.FromString(await self._channels.unary(at, method)(body, timeout=self._timeout_s))
@@ -58,9 +62,16 @@ class Client:
                 failure = from_grpc(error)
                 if failure.code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED):
                     self._channels.leave(at)
-                    if failure.code is Code.UNAVAILABLE and attempts > 0 and (idempotent or failure.never_sent):
-                        continue
-                raise failure from error
+                if failure.code is not Code.UNAVAILABLE or not (idempotent or failure.never_sent):
+                    raise failure from error
+                now = SYSTEM_CLOCK.monotonic()
+                give_up = give_up or now + min(RECONNECT_S, self._timeout_s)
+                if now >= give_up:
+                    raise failure from error
+            failures += 1
+            if failures >= len(self._channels):
+                # Every endpoint has had its turn: a member that restarts needs a moment.
+                await asyncio.sleep(_RETRY.delay(failures - len(self._channels)))
 
     async def range(
         self,

@@ -28,6 +28,11 @@ def tick(raft: Raft) -> None:
     raft.election_elapsed += 1
     if raft.election_elapsed >= raft.options.election_ticks:
         raft.election_elapsed = 0
+        own = raft.tracker.progress.get(raft.id)
+        if own is None or own.is_learner:
+            raft.note(f"{raft.id:x} stepped down to follower since it no longer votes")
+            raft.become_follower(raft.term, NO_NODE)
+            return
         if raft.options.check_quorum:
             _check_quorum(raft)
         # A transfer that takes longer than an election has failed: serve again (diss. §3.10).
@@ -76,7 +81,8 @@ def step(raft: Raft, message: Message) -> None:
             _append_accepted(raft, message.from_, message.index, progress)
     elif kind is MessageType.HEARTBEAT_RESP:
         progress.recent_active = True
-        progress.flow_paused = progress.state is State.REPLICATE and progress.inflights.full()
+        # Also with a full window: the (empty) append that follows finds out whether what filled it got lost.
+        progress.flow_paused = False
         if progress.match < raft.log.last_index or progress.state is State.PROBE:
             _maybe_send_append(raft, message.from_, progress, send_if_empty=True)
         _read_acknowledged(raft, message)
@@ -286,9 +292,9 @@ def config_changed(raft: Raft) -> None:
     """The configuration in force changed under this leader."""
     own = raft.tracker.progress.get(raft.id)
     if own is None or own.is_learner:
-        # Removed or demoted: it led until the change was committed, and now it stops (diss. §4.2.2).
-        raft.become_follower(raft.term, NO_NODE)
-        return
+        # Removed or demoted: it led until the change was committed, and now it stops (diss. §4.2.2). Not at once: in a cluster of
+        # two the other must learn that the change is committed, or it would need the vote of a member that is gone.
+        raft.election_elapsed = 0
     if _maybe_commit(raft):
         broadcast_append(raft)
     else:

@@ -122,6 +122,10 @@ class WatcherHub:
         """Feed every unsynced watcher one batch from history; answers whether any of them made progress."""
         progressed = False
         for watcher in list(self._unsynced):
+            if watcher.next_revision > self.store.current:
+                del self._unsynced[watcher]
+                self._add_synced(watcher)
+                continue
             try:
                 changes, following = self.store.changes_since(watcher.next_revision, BATCH_CHANGES)
             except CompactedError:
