@@ -112,7 +112,7 @@ async def run_controllers(options: Any, chosen: Sequence[controllers.Entry], cli
     async with contextlib.AsyncExitStack() as stack:
         client_of = await _clients(stack, options, client)
         async with Scope() as scope:
-            context = Context(options, InformerFactory(client), client_of, scope, registry)
+            context = Context(options, client, InformerFactory(client), client_of, scope, registry)
             runnables = [(entry, _make(entry, context)) for entry in chosen]
             _install_metrics(context)
             context.informers.start(scope)

@@ -144,6 +144,8 @@ def validate(options: Any) -> list[controllers.Entry]:
         chosen = [e for e in chosen if e.name != "garbage-collector-controller"]
     if not options.cluster_signing_cert_file:
         chosen = [e for e in chosen if e.name != "certificatesigningrequest-signing-controller"]
+    if not options.service_account_private_key_file:
+        chosen = [e for e in chosen if e.name != "serviceaccount-token-controller"]
     if not options.root_ca_file:
         chosen = [e for e in chosen if e.name != "root-ca-certificate-publisher-controller"]
     if not options.allocate_node_cidrs:

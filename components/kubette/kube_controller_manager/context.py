@@ -18,9 +18,10 @@ from kubette.stdx.tasks import Scope
 
 @dataclass(slots=True)
 class Context:
-    """One for the process. `client_of` answers the client of a controller's service account."""
+    """One for the process. `client_of` answers the client of a controller's service account, `root` is the process's own."""
 
     options: Any
+    root: Client
     informers: InformerFactory
     client_of: Callable[[str], Client]
     scope: Scope

@@ -25,6 +25,7 @@ def _entry(name: str, alias: str, folder: str, class_name: str, by_default: bool
 
 
 CONTROLLERS = (
+    _entry("serviceaccount-token-controller", "serviceaccount-token", "serviceaccount.tokens", "TokensController"),
     _entry("serviceaccount-controller", "serviceaccount", "serviceaccount.controller", "ServiceAccountController"),
     _entry("root-ca-certificate-publisher-controller", "root-ca-cert-publisher", "root_ca.controller", "RootCAPublisher"),
     _entry("node-ipam-controller", "nodeipam", "node_ipam.controller", "NodeIPAMController"),
