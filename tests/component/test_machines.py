@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kubette.cli import down
-from kubette.machines import client, launch, layout, namespaces, processes, spec
+from kubette.machines import cgroups, client, launch, layout, namespaces, processes, spec
 
 pytestmark = pytest.mark.slow
 
@@ -160,4 +160,6 @@ def test_a_killed_supervisor_takes_its_machines_along_and_down_cleans_up(tmp_pat
     assert not place.is_running()
     assert down.stop(place) is False
     assert not place.control_socket.exists()
+    base = cgroups.hierarchy()
+    assert base is None or not list(base.glob(f"**/kubette-lost-{status['pid']}"))
     down.purge(place)

@@ -89,5 +89,13 @@ def remove_leftovers(cluster: str) -> None:
     prefix = f"kubette-{cluster}-"
     for group in _own(base).glob(f"{prefix}[0-9]*"):
         pid = group.name.removeprefix(prefix)
-        if pid.isdigit() and not Path("/proc", pid).exists():
+        if pid.isdigit() and not _is_alive(int(pid)):
             remove(group)
+
+
+def _is_alive(pid: int) -> bool:
+    """A zombie is not: it only waits for its parent to look."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (OSError, IndexError):
+        return False
