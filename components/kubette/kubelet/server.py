@@ -346,7 +346,7 @@ async def start(
 
     app = web.Application(middlewares=[authorized])
     health.install(app, "/healthz", {"syncloop": _syncloop(pleg)})
-    statistics = Statistics(cri, node.machine, config.node_name, config.root_dir)
+    statistics = Statistics(cri, node.machine, config.node_name, config.root_dir, SYSTEM_CLOCK)
     KubeletServer(config, cri, agent, pods, node, metrics, statistics).install(app)
     cert_file, key_file = certificates.serving_pair(config, tuple(node.addresses), SYSTEM_CLOCK.wall())
     context = tls.server_context(cert_file, key_file, config.client_ca_file)

@@ -1,13 +1,13 @@
 """What containers and the node use, as `/stats/summary`, `/metrics/resource` and `/metrics/cadvisor` show it (server/stats, cri_stats_provider)."""
 
 import os
-import time
 from typing import Any
 
 from kubette.apimachinery import timestamps
 from kubette.cri import api_pb2
 from kubette.kubelet.cri_client import CriClient
 from kubette.kubelet.node_status import Machine
+from kubette.stdx.clock import Clock
 
 Object = dict[str, Any]
 
@@ -40,7 +40,8 @@ def _memory() -> dict[str, int]:
 class Statistics:
     """Reads on demand; the rate of CPU use is between two readings."""
 
-    def __init__(self, cri: CriClient, machine: Machine, node_name: str, root_dir: str) -> None:
+    def __init__(self, cri: CriClient, machine: Machine, node_name: str, root_dir: str, clock: Clock) -> None:
+        self._clock = clock
         self._cri, self._machine, self._node_name, self._root_dir = cri, machine, node_name, root_dir
         self._last: dict[str, tuple[float, float]] = {}
 
@@ -99,7 +100,8 @@ class Statistics:
         return {"node": self._node(), "pods": sorted(pods.values(), key=lambda p: (p["podRef"]["namespace"], p["podRef"]["name"]))}
 
     def _node(self) -> Object:
-        now, stamp = time.time(), timestamps.format_time(time.time())
+        now = self._clock.wall()
+        stamp = timestamps.format_time(now)
         used_s, boot = _node_cpu()
         memory, disk = _memory(), os.statvfs(self._root_dir)
         fs = {

@@ -12,7 +12,7 @@ from kubette.kubelet.container_inputs import sub_path_of
 from kubette.kubelet.pod_sources import FileSource
 from kubette.kubelet.start_error import StartError
 from kubette.kubelet.volumes import atomic_writer, host_path, payloads
-from kubette.kubelet.volumes.atomic_writer import File
+from kubette.kubelet.volumes.file import File
 
 from .builders import container, pod
 

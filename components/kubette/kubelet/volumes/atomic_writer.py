@@ -8,19 +8,12 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from kubette.kubelet.volumes.file import File
 
 DATA, NEW_DATA = "..data", "..data_tmp"
 PATH_BYTES_MAX = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class File:
-    """The content and mode of one projected file."""
-
-    content: bytes
-    mode: int = 0o644
 
 
 def write(directory: Path, payload: Mapping[str, File], group: int | None = None) -> bool:

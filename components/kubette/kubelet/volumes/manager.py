@@ -83,8 +83,9 @@ class VolumeManager:
         objects = {(k, n): await self._object_of(pod, k, n) for k, n in sorted(payloads.references(volume))}
         token_of = {source["path"]: await self._tokens.token(pod, source) for source in payloads.tokens(volume)}
         payload = payloads.files(pod, volume, objects, token_of, self._allocatable())
-        if kind in IN_MEMORY and not path.exists():
-            path.mkdir(parents=True)
+        path.mkdir(parents=True, exist_ok=True)
+        if kind in IN_MEMORY and not mounts.is_mount_point(path):
+            # Not there yet, or lost in a reboot of the machine.
             mounts.mount_tmpfs(path, "mode=0755")
         await asyncio.to_thread(atomic_writer.write, path, payload, self._group(pod))
         return path
@@ -95,10 +96,11 @@ class VolumeManager:
         return None if group is None else int(group)
 
     def _empty_dir(self, path: Path, source: Object, group: int | None) -> None:
-        if path.exists():
+        in_memory = source.get("medium") == "Memory"
+        if path.exists() and not (in_memory and not mounts.is_mount_point(path)):
             return
-        path.mkdir(parents=True)
-        if source.get("medium") == "Memory":
+        path.mkdir(parents=True, exist_ok=True)
+        if in_memory:
             limit = source.get("sizeLimit")
             size = f",size={quantity.parse(limit).value}" if limit else ""
             if not mounts.mount_tmpfs(path, f"mode=0777{size}"):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kubette.kubelet import environment, pod_spec
-from kubette.kubelet.volumes.atomic_writer import File
+from kubette.kubelet.volumes.file import File
 
 Object = dict[str, Any]
 Objects = Mapping[tuple[str, str], Object | None]
