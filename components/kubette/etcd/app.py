@@ -5,7 +5,7 @@ import contextlib
 import gc
 import json
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from kubette.component_base import logs, tls
@@ -119,8 +119,7 @@ async def _run(stack: contextlib.AsyncExitStack, scope: Scope, config: Config, s
     for url in config.listen_metrics_urls:
         await _listen(stack, url, client_context, None, services.health.handle, scope)
     # Requests are served once there is a leader and this member has what was committed (or is still to learn it).
-    waits = (server.ready.wait(), server.removed.wait(), scope.wait())
-    await _first_of(scope, waits)
+    await _until(scope, server, server.ready)
     handler = GrpcHandler(services.methods, config.max_request_bytes + REQUEST_OVERHEAD_BYTES, scope)
     for url in config.listen_client_urls:
         await _listen(stack, url, client_context, handler, services.health.handle, scope)
@@ -128,20 +127,24 @@ async def _run(stack: contextlib.AsyncExitStack, scope: Scope, config: Config, s
     # What was loaded lives as long as the process: the collector need not look at it again.
     gc.collect()
     gc.freeze()
-    await _first_of(scope, (server.removed.wait(), scope.wait()))
+    await _until(scope, server, asyncio.Event())
 
 
-async def _first_of(scope: Scope, works: tuple[Awaitable[object], ...]) -> None:
-    """Wait for the first; a failure is raised. Having been removed from the cluster ends the process."""
-    tasks = [asyncio.ensure_future(work) for work in works]
+async def _until(scope: Scope, server: Server, event: asyncio.Event) -> None:
+    """Wait for `event`. A part that fails raises here; having been removed from the cluster ends the process."""
+
+    async def wait_failure() -> None:
+        await scope.wait()
+
+    waits = [scope.start(event.wait()), scope.start(server.removed.wait()), scope.start(wait_failure())]
     try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             await task
-        if (len(tasks) < 3 and tasks[0] in done) or (len(tasks) == 3 and tasks[1] in done):
+        if server.removed.is_set():
             raise StartupError("the member has been permanently removed from the cluster")
     finally:
-        for task in tasks:
+        for task in waits:
             task.cancel()
 
 
