@@ -5,17 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kubette.apimachinery.status import ApiError
-from kubette.client.resources import Resource
+from kubette.client.resources import Discovered, Resource
 from kubette.client.rest import Client
 from kubette.client.transport import TransportError
-
-
-@dataclass(frozen=True, slots=True)
-class Discovered:
-    """One resource and what can be done with it."""
-
-    resource: Resource
-    verbs: frozenset[str]
 
 
 @dataclass(slots=True)

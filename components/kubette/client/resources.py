@@ -41,6 +41,14 @@ class Resource:
         return "/" + "/".join(parts)
 
 
+@dataclass(frozen=True, slots=True)
+class Discovered:
+    """One resource and what can be done with it."""
+
+    resource: Resource
+    verbs: frozenset[str]
+
+
 BINDINGS = Resource("", "v1", "bindings", "Binding")
 CONFIGMAPS = Resource("", "v1", "configmaps", "ConfigMap")
 ENDPOINTS = Resource("", "v1", "endpoints", "Endpoints")

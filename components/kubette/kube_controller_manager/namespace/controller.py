@@ -6,8 +6,9 @@ from typing import Any
 from kubette.apimachinery import meta, status
 from kubette.client import resources
 from kubette.client.controller import DONE, Result
-from kubette.client.discovery import Discovered, discover
+from kubette.client.discovery import discover
 from kubette.client.informer import Handler
+from kubette.client.resources import Discovered
 from kubette.client.rest import FAILURES
 from kubette.component_base import logs
 from kubette.kube_controller_manager import objects

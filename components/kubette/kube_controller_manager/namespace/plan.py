@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kubette.apimachinery import timestamps
-from kubette.client.discovery import Discovered
+from kubette.client.resources import Discovered
 from kubette.kube_controller_manager import objects
 
 Object = dict[str, Any]
