@@ -4,24 +4,18 @@ import asyncio
 import io
 import json
 import os
-import shutil
 import ssl
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
-from harness import apiserver
+from harness import apiserver, judges
 from harness.apiserver import Server
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("etcd") is None, reason="no etcd on PATH (Debian: etcd-server)"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.needs("etcd", "etcdctl", "kubectl", "openssl")]
 
 Object = dict[str, Any]
 
@@ -67,8 +61,7 @@ MAPS = "/api/v1/namespaces/default/configmaps"
 
 
 def kubectl(server: Server, *argv: str, text: str = "", check: bool = True) -> str:
-    program = Path(sys.executable).with_name("kubectl")
-    command = [str(program if program.exists() else "kubectl"), "--kubeconfig", str(server.kubeconfig), *argv]
+    command = [judges.find("kubectl") or "kubectl", "--kubeconfig", str(server.kubeconfig), *argv]
     done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=60, check=False)
     assert not check or done.returncode == 0, done.stderr
     return done.stdout + done.stderr
@@ -207,11 +200,10 @@ async def test_what_is_too_old_is_expired_and_what_is_too_new_is_told_to_wait(ap
     assert (code, answer["details"]["causes"][0]["reason"]) == (504, "ResourceVersionTooLarge")
     _, made = await apis[0]("POST", MAPS, config_map("compacted"))
     revision = int(made["metadata"]["resourceVersion"])
-    if shutil.which("etcdctl"):
-        await apis[0]("POST", MAPS, config_map("compacted-2"))
-        await asyncio.to_thread(compact, servers[0].etcd, revision)
-        code, answer = await apis[0]("GET", f"{MAPS}?resourceVersion={revision - 1}&resourceVersionMatch=Exact")
-        assert (code, answer["reason"]) == (410, "Expired")
+    await apis[0]("POST", MAPS, config_map("compacted-2"))
+    await asyncio.to_thread(compact, servers[0].etcd, revision)
+    code, answer = await apis[0]("GET", f"{MAPS}?resourceVersion={revision - 1}&resourceVersionMatch=Exact")
+    assert (code, answer["reason"]) == (410, "Expired")
     async for event in apis[0].watch(f"{MAPS}?watch=1&resourceVersion=1&timeoutSeconds=5"):
         assert (event["type"], event["object"]["code"]) == ("ERROR", 410)
         break

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -15,10 +14,7 @@ from harness import apiserver
 from harness.apiserver import Server
 from kubette.kube_apiserver import serving_cert
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("etcd") is None, reason="no etcd on PATH (Debian: etcd-server)"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.needs("etcd", "openssl")]
 
 
 @pytest.fixture(scope="module")

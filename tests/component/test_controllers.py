@@ -1,7 +1,6 @@
 """The real controller manager beside a real API server and etcd, driven by the real kubectl: what the unit tests cannot show."""
 
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -10,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import apiserver
+from harness import apiserver, judges
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(shutil.which("etcd") is None, reason="no etcd on PATH")]
+pytestmark = [pytest.mark.slow, pytest.mark.needs("etcd", "kubectl", "openssl")]
 
 READY = [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]
 
@@ -22,7 +21,7 @@ class Cluster:
 
     def __init__(self, kubeconfig: Path) -> None:
         self.kubeconfig = kubeconfig
-        self.program = shutil.which("kubectl", path=str(Path(sys.executable).parent)) or "kubectl"
+        self.program = judges.find("kubectl") or "kubectl"
 
     def __call__(self, *words: str, stdin: str = "", check: bool = True) -> str:
         argv = [self.program, "--kubeconfig", str(self.kubeconfig), *words]

@@ -327,7 +327,7 @@ def test_journalctl_follows_without_missing_a_line(box: Box) -> None:
         box.close()  # the follower goes with its machine
 
 
-@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd-analyze here")
+@pytest.mark.needs("systemd-analyze")
 def test_systemd_itself_accepts_our_unit_files() -> None:
     units = sorted((Path(init_client.__file__).parents[3] / "systemd").glob("*.service"))
     assert units

@@ -1,6 +1,5 @@
 """Both back-ends in a network namespace of their own: a Service address answers, is refused without endpoints, and leaves nothing behind."""
 
-import shutil
 import subprocess
 import sys
 
@@ -57,10 +56,10 @@ run_loop(main())
 """
 
 
-@pytest.mark.parametrize("mode", ["iptables", "userspace"])
+@pytest.mark.slow
+@pytest.mark.needs("unshare", "ip")
+@pytest.mark.parametrize("mode", [pytest.param("iptables", marks=pytest.mark.needs("iptables-restore")), "userspace"])
 def test_a_service_answers_is_refused_without_endpoints_and_is_cleaned_up(mode: str) -> None:
-    if mode == "iptables" and shutil.which("iptables-restore") is None:
-        pytest.skip("iptables is not on this machine")
     command = ["unshare", "--user", "--map-root-user", "--net", sys.executable, "-c", _SCRIPT, mode]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert result.stdout.splitlines() == ["hello", "hello", "refused", "0"], result.stderr

@@ -1,8 +1,6 @@
 """The real runtime under the real init, in namespaces made for it: one machine, and one test for each scenario of `runtime_scenarios`."""
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,13 +30,6 @@ exec {init}
 """
 
 
-def _reason() -> str:
-    if os.geteuid() != 0:
-        return "needs root: it mounts over /run and /var/log in its own namespace"
-    missing = [name for name in ("unshare", "ip", "curl") if shutil.which(name) is None]
-    return f"needs {', '.join(missing)}" if missing else ""
-
-
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What came of each scenario: nothing, or a traceback."""
@@ -54,9 +45,9 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return found
 
 
-@pytest.mark.root
+@pytest.mark.root  # it mounts over /run and /var/log in its own namespace
 @pytest.mark.slow
-@pytest.mark.skipif(bool(_reason()), reason=_reason() or "-")
+@pytest.mark.needs("unshare", "ip", "curl")
 @pytest.mark.parametrize("name", scenarios.SCENARIOS)
 def test_runtime(outcome: dict[str, str], name: str) -> None:
     assert outcome[name] == "", outcome[name]

@@ -11,7 +11,6 @@ The etcd is the `etcd` on PATH (`--etcd PROGRAM` another; `kubette` ours).
 import contextlib
 import json
 import os
-import shutil
 import socket
 import ssl
 import subprocess
@@ -22,6 +21,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+
+from harness import judges
 
 TOKEN = "admintoken"
 START_TIMEOUT_S = 30.0
@@ -68,7 +69,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 @contextlib.contextmanager
 def running_etcd(directory: Path, program: Sequence[str] = ()) -> Iterator[str]:
     """One member; yields its client URL."""
-    found = shutil.which("etcd")
+    found = judges.find("etcd")
     argv = list(program) or [found or "etcd"]
     client, peer = f"http://127.0.0.1:{free_port()}", f"http://127.0.0.1:{free_port()}"
     flags = ["--data-dir", str(directory / "etcd"), "--listen-client-urls", client, "--advertise-client-urls", client]
