@@ -3,17 +3,14 @@
 import contextlib
 import dataclasses
 import importlib
-import socket
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from kubette.client import kubeconfig
+from kubette.client import elected
 from kubette.client.informer import InformerFactory
-from kubette.client.leader_election import Config, LeaderElector, LeadershipLost, new_identity
 from kubette.client.rest import Client
-from kubette.component_base import health, logs, metrics
-from kubette.component_base.run import StartupError
-from kubette.kube_controller_manager import config, controllers, server
+from kubette.component_base import logs, metrics
+from kubette.kube_controller_manager import config, controllers
 from kubette.kube_controller_manager.context import Context
 from kubette.kube_controller_manager.service_account_tokens import ServiceAccountTokens
 from kubette.stdx.clock import SYSTEM_CLOCK
@@ -33,78 +30,11 @@ class Runnable(Protocol):
 async def serve(options: Any) -> None:
     """The whole life of the process."""
     chosen = config.validate(options)
-    client_config = _load(options.kubeconfig, options.master)
-    registry = metrics.Registry()
-    async with contextlib.AsyncExitStack() as stack:
-        client = await stack.enter_async_context(Client(client_config, USER_AGENT, field_manager="kube-controller-manager"))
-        reviewer = await _reviewer(stack, options)
-        elector = _elector(client, options)
-        checks = _checks(elector)
-        await stack.enter_async_context(server.serving(options, registry, checks, reviewer))
 
-        async def lead() -> None:
-            await run_controllers(options, chosen, client, registry)
+    async def work(client: Client, registry: metrics.Registry) -> None:
+        await run_controllers(options, chosen, client, registry)
 
-        if elector is None:
-            await lead()
-            return
-        leader = registry.gauge("leader_election_master_status", "Whether the reporting system is master of the relevant lease.", ["name"])
-        leader.set(0, options.leader_elect_resource_name)
-        try:
-            await elector.run(_mark(lead, leader, options.leader_elect_resource_name))
-        except LeadershipLost as error:
-            raise StartupError(str(error)) from None
-
-
-def _mark(lead: Callable[[], Any], gauge: metrics.Gauge, name: str) -> Callable[[], Any]:
-    async def marked() -> None:
-        gauge.set(1, name)
-        await lead()
-
-    return marked
-
-
-def _load(path: str, master: str) -> kubeconfig.ClientConfig:
-    try:
-        return kubeconfig.load(path, master=master)
-    except kubeconfig.KubeconfigError as error:
-        raise StartupError(str(error)) from error
-
-
-async def _reviewer(stack: contextlib.AsyncExitStack, options: Any) -> Client | None:
-    """The client that asks TokenReviews and SubjectAccessReviews; kubeadm gives both flags the same file."""
-    path = options.authentication_kubeconfig or options.authorization_kubeconfig
-    if not path:
-        return None
-    return await stack.enter_async_context(Client(_load(path, ""), USER_AGENT))
-
-
-def _elector(client: Client, options: Any) -> LeaderElector | None:
-    if not options.leader_elect:
-        return None
-    try:
-        return LeaderElector(
-            client,
-            Config(
-                options.leader_elect_resource_name,
-                new_identity(socket.gethostname()),
-                options.leader_elect_resource_namespace,
-                options.leader_elect_lease_duration,
-                options.leader_elect_renew_deadline,
-                options.leader_elect_retry_period,
-            ),
-        )
-    except ValueError as error:
-        raise StartupError(str(error)) from None
-
-
-def _checks(elector: LeaderElector | None) -> dict[str, health.Check]:
-    async def leader_election() -> str | None:
-        if elector is None or elector.healthy():
-            return None
-        return "failed election to renew leadership on lease"
-
-    return {"leaderElection": leader_election}
+    await elected.serve(options, USER_AGENT, work)
 
 
 async def run_controllers(options: Any, chosen: Sequence[controllers.Entry], client: Client, registry: metrics.Registry) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from kubette.client.elected import add_leader_election_flags, add_serving_flags
 from kubette.component_base import version
 from kubette.component_base.flags import FlagSet
 from kubette.component_base.run import StartupError
@@ -19,8 +20,8 @@ def flag_set() -> FlagSet:
         " of the cluster through the apiserver and makes changes attempting to move the current state towards the desired state.",
     )
     _generic(flags)
-    _serving(flags)
-    _leader_election(flags)
+    add_serving_flags(flags, PORT)
+    add_leader_election_flags(flags, "kube-controller-manager")
     _workers(flags)
     _nodes(flags)
     _certificates(flags)
@@ -52,31 +53,6 @@ def _generic(flags: FlagSet) -> None:
     flags.duration("namespace-sync-period", 300.0, "The period for syncing namespace life-cycle updates")
     flags.duration("resource-quota-sync-period", 300.0, "The period for syncing quota usage status in the system")
     flags.int("v", 0, "number for the log level verbosity", "v")
-
-
-def _serving(flags: FlagSet) -> None:
-    flags.string("bind-address", "0.0.0.0", "The IP address on which to listen for the --secure-port port.")
-    flags.int("secure-port", PORT, "The port on which to serve HTTPS with authentication and authorization. If 0, don't serve HTTPS at all.")
-    flags.string("tls-cert-file", help="File containing the default x509 certificate for HTTPS. If not given, a self-signed certificate is made.")
-    flags.string("tls-private-key-file", help="File containing the default x509 private key matching --tls-cert-file.")
-    flags.string("client-ca-file", help="If set, a client certificate signed by one of these authorities is an identity.")
-    flags.string("requestheader-client-ca-file", help="Root certificate bundle of front proxies whose requests name the user in headers.")
-    flags.strings("requestheader-allowed-names", [], "Common names of client certificates that may name the user in headers; empty allows any.")
-    flags.strings("requestheader-username-headers", ["x-remote-user"], "Request headers to inspect for usernames.")
-    flags.strings("requestheader-group-headers", ["x-remote-group"], "Request headers to inspect for groups.")
-    flags.string("authentication-kubeconfig", help="kubeconfig of an account that may create tokenreviews.authentication.k8s.io.")
-    flags.string("authorization-kubeconfig", help="kubeconfig of an account that may create subjectaccessreviews.authorization.k8s.io.")
-    flags.strings("authorization-always-allow-paths", ["/healthz", "/readyz", "/livez"], "HTTP paths to skip during authorization.")
-
-
-def _leader_election(flags: FlagSet) -> None:
-    flags.bool("leader-elect", True, "Start a leader election client and gain leadership before executing the main loop.")
-    flags.duration("leader-elect-lease-duration", 15.0, "How long non-leader candidates wait after the last renewal they observed.")
-    flags.duration("leader-elect-renew-deadline", 10.0, "How long the leader tries to renew before it stops leading.")
-    flags.duration("leader-elect-retry-period", 2.0, "How long clients wait between tries of acquisition and renewal.")
-    flags.string("leader-elect-resource-lock", "leases", "The type of resource object that is used for locking. Only 'leases' is supported.")
-    flags.string("leader-elect-resource-name", "kube-controller-manager", "The name of the lease.")
-    flags.string("leader-elect-resource-namespace", "kube-system", "The namespace of the lease.")
 
 
 def _workers(flags: FlagSet) -> None:
@@ -132,8 +108,6 @@ def validate(options: Any) -> list[controllers.Entry]:
         chosen = controllers.selected(options.controllers)
     except controllers.UnknownController as error:
         raise StartupError(str(error)) from None
-    if options.leader_elect_resource_lock != "leases":
-        raise StartupError(f"unrecognized resource lock: {options.leader_elect_resource_lock}")
     if bool(options.tls_cert_file) != bool(options.tls_private_key_file):
         raise StartupError("both --tls-cert-file and --tls-private-key-file must be given")
     if bool(options.cluster_signing_cert_file) != bool(options.cluster_signing_key_file):

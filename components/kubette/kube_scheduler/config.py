@@ -4,7 +4,7 @@ from typing import Any
 
 import yaml
 
-from kubette.client.component_flags import add_leader_election_flags, add_serving_flags
+from kubette.client.elected import add_leader_election_flags, add_serving_flags
 from kubette.component_base.flags import FlagSet, parse_duration
 from kubette.component_base.run import StartupError
 

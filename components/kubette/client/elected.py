@@ -1,13 +1,21 @@
-"""The flags that every elected component with a secure port has, and what is made of them."""
+"""An elected component: its flags, its secure port, and that it works only while it holds its lease.
 
+kube-controller-manager and kube-scheduler are this and their work (upstream: component-base's config and server options).
+"""
+
+import contextlib
 import socket
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from kubette.client import kubeconfig
-from kubette.client.leader_election import Config, LeaderElector, new_identity
+from kubette.client import kubeconfig, secure_port
+from kubette.client.leader_election import Config, LeaderElector, LeadershipLost, new_identity
 from kubette.client.rest import Client
+from kubette.component_base import health, metrics
 from kubette.component_base.flags import FlagSet
 from kubette.component_base.run import StartupError
+
+Work = Callable[[Client, metrics.Registry], Awaitable[None]]
 
 
 def add_serving_flags(flags: FlagSet, port: int) -> None:
@@ -37,16 +45,44 @@ def add_leader_election_flags(flags: FlagSet, name: str) -> None:
     flags.string("leader-elect-resource-namespace", "kube-system", "The namespace of the lease.")
 
 
-def load_kubeconfig(path: str, master: str = "") -> kubeconfig.ClientConfig:
-    """Raises StartupError."""
+async def serve(options: Any, name: str, work: Work) -> None:
+    """Serve the secure port, wait for the lease if --leader-elect, and run `work` until cancelled. Raises StartupError."""
+    client_config = _load(options.kubeconfig, options.master)
+    registry = metrics.Registry()
+    async with contextlib.AsyncExitStack() as stack:
+        client = await stack.enter_async_context(Client(client_config, name, field_manager=name))
+        reviewer = None
+        # kubeadm gives both flags the same file.
+        review_path = options.authentication_kubeconfig or options.authorization_kubeconfig
+        if review_path:
+            reviewer = await stack.enter_async_context(Client(_load(review_path, ""), name))
+        elector = _elector(client, options)
+        await stack.enter_async_context(secure_port.serving(options, registry, _checks(elector), reviewer))
+        if elector is None:
+            await work(client, registry)
+            return
+        lease = options.leader_elect_resource_name
+        leader = registry.gauge("leader_election_master_status", "Whether the reporting system is master of the relevant lease.", ["name"])
+        leader.set(0, lease)
+
+        async def lead() -> None:
+            leader.set(1, lease)
+            await work(client, registry)
+
+        try:
+            await elector.run(lead)
+        except LeadershipLost as error:
+            raise StartupError(str(error)) from None
+
+
+def _load(path: str, master: str) -> kubeconfig.ClientConfig:
     try:
         return kubeconfig.load(path, master=master)
     except kubeconfig.KubeconfigError as error:
         raise StartupError(str(error)) from error
 
 
-def leader_elector(client: Client, options: Any) -> LeaderElector | None:
-    """None with --leader-elect=false. Raises StartupError for times that cannot work."""
+def _elector(client: Client, options: Any) -> LeaderElector | None:
     if not options.leader_elect:
         return None
     if options.leader_elect_resource_lock != "leases":
@@ -67,7 +103,10 @@ def leader_elector(client: Client, options: Any) -> LeaderElector | None:
         raise StartupError(str(error)) from None
 
 
-def reviewer(options: Any, user_agent: str) -> Client | None:
-    """The client that asks TokenReviews and SubjectAccessReviews for the secure port; kubeadm gives both flags the same file."""
-    path = options.authentication_kubeconfig or options.authorization_kubeconfig
-    return Client(load_kubeconfig(path), user_agent) if path else None
+def _checks(elector: LeaderElector | None) -> dict[str, health.Check]:
+    async def leader_election() -> str | None:
+        if elector is None or elector.healthy():
+            return None
+        return "failed election to renew leadership on lease"
+
+    return {"leaderElection": leader_election}
