@@ -31,7 +31,12 @@ def status_patch(shown: Object, known: Object) -> Object | None:
     for name in OWNED:
         if name == "conditions":
             by_type = {c["type"]: c for c in shown.get("conditions") or []}
-            changed = [c for c in known.get("conditions") or [] if normalized(by_type.get(c["type"])) != normalized(c)]
+            # A key that a condition no longer has (the reason why it was False) is named as null: a merge would keep it.
+            changed = [
+                {**dict.fromkeys(by_type.get(c["type"], {}).keys() - c.keys()), **c}
+                for c in known.get("conditions") or []
+                if normalized(by_type.get(c["type"])) != normalized(c)
+            ]
             if changed:
                 patch["conditions"] = changed
             continue

@@ -258,6 +258,12 @@ def test_the_patch_holds_what_differs_and_nothing_else() -> None:
     assert status_patch.status_patch(known, known) is None
 
 
+def test_a_condition_that_became_true_loses_the_reason_why_it_was_not() -> None:
+    shown = {"conditions": [{"type": "Ready", "status": "False", "reason": "ContainersNotReady", "message": "m"}]}
+    patch = status_patch.status_patch(shown, {"conditions": [{"type": "Ready", "status": "True"}]})
+    assert patch == {"conditions": [{"type": "Ready", "status": "True", "reason": None, "message": None}]}
+
+
 # Who may
 
 
