@@ -66,7 +66,21 @@ def _submounts(of: str) -> list[str]:
     return [p for p in points if p.startswith(of + "/")]
 
 
-def _overlay(lower: str, target: str, layers: list[str]) -> bool:
+def _own_directories(lower: str, upper: str, writable: list[str]) -> None:
+    """Make the directories that are to be written into ours. The kernel copies up no directory whose owner the user namespace does not map,
+    and the host's root is not mapped for an ordinary user; a directory that is in the upper layer already needs no copy."""
+    for path in writable:
+        here, parts = "", os.path.dirname(path)[len(lower) :].strip("/").split("/") if path.startswith(lower + "/") else []
+        for part in parts:
+            here = f"{here}/{part}"
+            # Where the lower tree has no directory, the overlay can make one; what it reaches by a link has a path of its own.
+            if os.path.islink(lower + here) or not os.path.isdir(lower + here):
+                break
+            os.makedirs(upper + here, exist_ok=True)
+            os.chmod(upper + here, stat.S_IMODE(os.stat(lower + here).st_mode))
+
+
+def _overlay(lower: str, target: str, layers: list[str], writable: list[str]) -> bool:
     """Lay a writable view of `lower` on `target`; False when no layer directory can carry one."""
     for layer in layers:
         upper, work = f"{layer}/upper{lower}", f"{layer}/work{lower.replace('/', '-')}"
@@ -75,6 +89,7 @@ def _overlay(lower: str, target: str, layers: list[str]) -> bool:
                 os.makedirs(upper, exist_ok=True)
                 os.makedirs(work, exist_ok=True)
                 os.chmod(upper, stat.S_IMODE(os.stat(lower).st_mode))
+                _own_directories(lower, upper, writable)
                 syscalls.mount("overlay", target, "overlay", 0, f"lowerdir={lower},upperdir={upper},workdir={work}{options}")
                 return True
             except OSError:
@@ -118,9 +133,9 @@ def _system(root: str, layers: list[str], writable: list[str]) -> None:
             os.makedirs(f"{root}/{name}", exist_ok=True)
             syscalls.bind("/" + name, f"{root}/{name}", readonly=True)
     os.makedirs(f"{root}/usr", exist_ok=True)
-    if _overlay("/usr", f"{root}/usr", layers):
+    if _overlay("/usr", f"{root}/usr", layers, writable):
         for point in _submounts("/usr"):
-            if not os.path.isdir(point) or not _overlay(point, root + point, layers):
+            if not os.path.isdir(point) or not _overlay(point, root + point, layers, writable):
                 syscalls.bind(point, root + point, readonly=True)
     else:
         syscalls.bind("/usr", f"{root}/usr", readonly=True)
@@ -143,7 +158,7 @@ def _write_files(root: str, files: dict[str, dict[str, Any]]) -> None:
                 os.unlink(target)
             os.symlink(file["link"], target)
         elif "content" in file:
-            if os.path.islink(target):
+            if os.path.lexists(target):  # replaced, not written into: it may be the host's root's
                 os.unlink(target)
             with open(target, "w") as opened:
                 opened.write(file["content"])

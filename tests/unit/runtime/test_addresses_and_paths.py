@@ -39,3 +39,16 @@ def test_no_link_in_a_container_leads_out_of_it(tmp_path: Path) -> None:
     assert rootfs.inside(str(root), "/../../etc") == f"{root}/etc"
     with pytest.raises(OSError, match="symbolic links"):
         rootfs.inside(str(root), "/loop/x")
+
+
+def test_directories_that_an_image_writes_into_are_made_in_the_upper_layer(tmp_path: Path) -> None:
+    """The kernel copies up no directory of an owner that the user namespace does not map: the host's root, for an ordinary user."""
+    lower, upper = tmp_path / "usr", tmp_path / "upper"
+    (lower / "share/doc").mkdir(parents=True)
+    (lower / "share").chmod(0o711)
+    (lower / "bin").mkdir()
+    (lower / "sbin").symlink_to("bin")
+    upper.mkdir()
+    rootfs._own_directories(str(lower), str(upper), [f"{lower}/share/nginx/html/index.html", f"{lower}/sbin/nginx", "/etc/nginx/nginx.conf"])
+    assert sorted(str(p.relative_to(upper)) for p in upper.rglob("*")) == ["share"]
+    assert (upper / "share").stat().st_mode & 0o777 == 0o711
