@@ -1,4 +1,4 @@
-"""Pure: makes `protobuf_fields.json`, the facts that decoding a Protobuf body needs, from the struct tags of upstream's Go types.
+"""Makes `protobuf_fields.json`, the facts that decoding a Protobuf body needs, from the struct tags of upstream's Go types.
 
 Not used while a program runs. To follow a new release: `python -m kubette.apimachinery.protobuf_table API_DIR APIMACHINERY_DIR > protobuf_fields.json`, where
 the directories are working trees of kubernetes/api and kubernetes/apimachinery.

@@ -1,13 +1,13 @@
 """`kubette status`: the machines of a cluster and what stands around them."""
 
 import json
-import time
 from collections.abc import Sequence
 from typing import Any
 
 from kubette.cli import common_flags
 from kubette.component_base.flags import FlagError, FlagSet
 from kubette.machines import client, layout, spec
+from kubette.stdx.clock import SYSTEM_CLOCK
 
 
 def flags() -> FlagSet:
@@ -34,7 +34,7 @@ def run(options: Any) -> int:
     )
     rows = [("MACHINE", "ROLE", "ADDRESS", "STATE", "UPTIME", "REASON")]
     for machine in status["machines"]:
-        uptime = age(time.time() - machine["startedAt"]) if machine["startedAt"] else "-"
+        uptime = age(SYSTEM_CLOCK.wall() - machine["startedAt"]) if machine["startedAt"] else "-"
         rows.append((machine["name"], machine["role"], machine["address"], machine["state"], uptime, machine["reason"] or "-"))
     print(table(rows))
     for port in status.get("gateway", {}).get("failedNodePorts", []):

@@ -12,6 +12,8 @@ import time
 import traceback
 from typing import Any
 
+from kubette.stdx.clock import SYSTEM_CLOCK
+
 _threshold = 0
 
 
@@ -61,7 +63,7 @@ class Logger:
             traceback.print_exception(err, file=sys.stderr)
 
     def _write(self, severity: str, message: str, pairs: dict[str, Any]) -> None:
-        now = time.time()  # the one wall clock of the log lines themselves
+        now = SYSTEM_CLOCK.wall()
         stamp = time.strftime("%m%d %H:%M:%S", time.localtime(now)) + f".{int(now % 1 * 1e6):06d}"
         source = self._name.rsplit(".", 1)[-1]
         text = "".join(f" {k}={_quote(v)}" for k, v in pairs.items())

@@ -5,12 +5,13 @@ import ipaddress
 import os
 import socket
 import ssl
-import time
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from kubette.stdx.clock import SYSTEM_CLOCK
 
 LIFETIME_DAYS = 365
 
@@ -18,8 +19,8 @@ LIFETIME_DAYS = 365
 def make(host: str) -> bytes:
     """Certificate and key as one PEM text."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{host}@{int(time.time())}")])
-    now = datetime.datetime.now(datetime.UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{host}@{int(SYSTEM_CLOCK.wall())}")])
+    now = datetime.datetime.fromtimestamp(SYSTEM_CLOCK.wall(), datetime.UTC)
     addresses = [ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1")]
     certificate = (
         x509.CertificateBuilder()

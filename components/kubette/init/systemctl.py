@@ -6,12 +6,12 @@ Exit codes: 0; 1 a request failed; 3 a unit is not active (`status`, `is-active`
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from kubette.init import status_text
 from kubette.init.bus import Bus, BusError, NotBooted
+from kubette.stdx.clock import SYSTEM_CLOCK
 
 _SUFFIXES = (".service", ".target", ".scope", ".slice", ".socket", ".timer", ".mount", ".path", ".device", ".swap", ".automount")
 _NO_INSTALL = """The unit files have no installation config (WantedBy=, RequiredBy=, Also=,
@@ -274,7 +274,7 @@ def _status(bus: Bus, names: list[str], options: Options) -> int:
         shown += 1
         if unit["NeedDaemonReload"]:
             _warn_changed(name)
-        print(status_text.status(unit, _log_lines(unit, lines), time.time(), colored=sys.stdout.isatty(), full=options.has("full")))
+        print(status_text.status(unit, _log_lines(unit, lines), SYSTEM_CLOCK.wall(), colored=sys.stdout.isatty(), full=options.has("full")))
         if unit["ActiveState"] not in ("active", "reloading"):
             code = code or 3
     return code

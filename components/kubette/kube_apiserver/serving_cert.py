@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kubette.component_base.run import StartupError
 from kubette.stdx import files
+from kubette.stdx.clock import SYSTEM_CLOCK
 
 LIFETIME = datetime.timedelta(days=365)
 
@@ -33,7 +34,7 @@ def _self_signed(hosts: Sequence[str]) -> tuple[bytes, bytes]:
     from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
     key = ec.generate_private_key(ec.SECP256R1())
-    now = datetime.datetime.now(datetime.UTC)
+    now = datetime.datetime.fromtimestamp(SYSTEM_CLOCK.wall(), datetime.UTC)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{hosts[0]}@{int(now.timestamp())}")])
     names: list[x509.GeneralName] = []
     for host in dict.fromkeys(hosts):

@@ -248,9 +248,10 @@ def _token_create(flag_set: FlagSet, words: list[str]) -> int:
         "certificate-key", "", "When used together with '--print-join-command', print the full 'kubeadm join' flag for a control-plane node."
     )
     options = _parse(flag_set, words, arguments=1)
-    token = options.args[0] if options.args else config.new_token()
-    config.parse_token(token)
     from kubette.kubeadm import cluster_api, join_command, tokens
+
+    token = options.args[0] if options.args else tokens.new()
+    config.parse_token(token)
 
     async def run() -> None:
         async with cluster_api.connect(Path(options.kubeconfig)) as client:
@@ -311,7 +312,9 @@ def _token_delete(flag_set: FlagSet, words: list[str]) -> int:
 
 def _token_generate(flag_set: FlagSet, words: list[str]) -> int:
     _parse(flag_set, words)
-    _say(config.new_token())
+    from kubette.kubeadm import tokens
+
+    _say(tokens.new())
     return 0
 
 

@@ -5,7 +5,6 @@
 
 import ipaddress
 import re
-import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +20,6 @@ CRI_SOCKET = "unix:///run/containerd/containerd.sock"
 DEFAULT_TOKEN_TTL_S = 24 * 3600.0
 
 _TOKEN = re.compile(r"([a-z0-9]{6})\.([a-z0-9]{16})")
-_TOKEN_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 _CA_HASH = re.compile(r"sha256:[0-9a-fA-F]{64}")
 
 
@@ -134,11 +132,6 @@ class Local:
     def local_endpoint(self) -> str:
         """The API server of this machine itself."""
         return f"{self.advertise_address}:{self.bind_port}"
-
-
-def new_token() -> str:
-    """A bootstrap token, `abcdef.0123456789abcdef`."""
-    return ".".join("".join(secrets.choice(_TOKEN_ALPHABET) for _ in range(n)) for n in (6, 16))
 
 
 def parse_token(token: str) -> tuple[str, str]:

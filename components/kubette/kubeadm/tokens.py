@@ -2,6 +2,8 @@
 
 import base64
 import datetime
+import secrets
+import string
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +24,12 @@ class Token:
     usages: tuple[str, ...]
     description: str
     groups: tuple[str, ...]
+
+
+def new() -> str:
+    """A bootstrap token, `abcdef.0123456789abcdef`."""
+    alphabet = string.ascii_lowercase + string.digits
+    return ".".join("".join(secrets.choice(alphabet) for _ in range(n)) for n in (6, 16))
 
 
 def body(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kubette.kubeadm import config, discovery
+from kubette.kubeadm import config, discovery, tokens
 from kubette.kubeadm.cli import main
 
 
@@ -41,7 +41,7 @@ def test_images_list_prints_a_release_with_its_companions(capsys: pytest.Capture
 
 
 def test_generated_tokens_have_the_form_that_is_checked() -> None:
-    token_id, secret = config.parse_token(config.new_token())
+    token_id, secret = config.parse_token(tokens.new())
     assert (len(token_id), len(secret)) == (6, 16)
 
 

@@ -19,6 +19,7 @@ from kubette.kube_apiserver.auth.interfaces import (
     Unauthorized,
     UserInfo,
 )
+from kubette.stdx.clock import SYSTEM_CLOCK
 
 _CERTIFICATE_CACHE = 1024  # the same few clients come again and again; parsing costs more than the request
 
@@ -169,7 +170,7 @@ def _expired(expiration: str) -> bool:
     if not expiration:
         return False
     try:
-        return datetime.datetime.fromisoformat(expiration) <= datetime.datetime.now(datetime.UTC)
+        return datetime.datetime.fromisoformat(expiration) <= datetime.datetime.fromtimestamp(SYSTEM_CLOCK.wall(), datetime.UTC)
     except ValueError:
         return True  # unparsable is treated as expired, as upstream does
 

@@ -1,4 +1,4 @@
-"""The contracts of authentication and authorization (apiserver's authentication/user, authenticator and authorizer packages).
+"""Pure: the contracts of authentication and authorization (apiserver's authentication/user, authenticator and authorizer packages).
 
 An authenticator looks at one kind of credential. `None` means "not mine, ask the next"; bad credentials raise
 `Unauthorized`. Authorizers are asked in the order of --authorization-mode; the first that does not answer

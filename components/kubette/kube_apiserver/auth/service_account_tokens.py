@@ -5,7 +5,6 @@ A token is bound to its ServiceAccount and, if asked, to a Pod, Secret or Node: 
 
 import base64
 import hashlib
-import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from kubette.component_base.run import StartupError
 from kubette.kube_apiserver.admission.interfaces import Lister
 from kubette.kube_apiserver.auth.authenticators import bearer_token
 from kubette.kube_apiserver.auth.interfaces import Credentials, Unauthorized, UserInfo
+from kubette.stdx.clock import SYSTEM_CLOCK
 
 MIN_EXPIRATION_S = 600
 MAX_EXPIRATION_S = 1 << 32
@@ -77,7 +77,7 @@ class TokenIssuer:
         """(token, expiry as Unix time). `bound` is e.g. {"pod": {"name": …, "uid": …}, "node": {…}}."""
         import jwt
 
-        now = int(time.time())
+        now = int(SYSTEM_CLOCK.wall())
         metadata = account["metadata"]
         private = {"namespace": namespace, "serviceaccount": {"name": metadata["name"], "uid": metadata["uid"]}, **bound}
         claims = {
@@ -125,7 +125,7 @@ class ServiceAccountToken:
             return None
         if not set(claims.get("aud") or ()) & set(audiences):
             raise Unauthorized(f"token audiences {claims.get('aud')} is invalid for the target audiences {list(audiences)}")
-        if claims["exp"] <= time.time():
+        if claims["exp"] <= SYSTEM_CLOCK.wall():
             raise Unauthorized("service account token has expired")
         private = claims.get("kubernetes.io") or {}
         namespace, account = private.get("namespace", ""), private.get("serviceaccount") or {}

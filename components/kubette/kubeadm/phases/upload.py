@@ -8,7 +8,7 @@ import yaml
 
 from kubette.client import resources
 from kubette.client.rest import Client, PatchType
-from kubette.kubeadm import cluster_api, config, images, kubeconfigs, kubelet_config, rbac, shared_certs, tokens
+from kubette.kubeadm import cluster_api, images, kubeconfigs, kubelet_config, rbac, shared_certs, tokens
 from kubette.kubeadm.phases.context import Context, write_yaml
 
 _CERTS_TTL_S = 2 * 3600.0
@@ -42,7 +42,7 @@ async def upload_certs(context: Context, client: Client) -> None:
     body = cluster_api.secret("kubeadm-certs", "kube-system", "Opaque", data)
     # The token cleaner deletes this short-lived token, and the garbage collector the certificates that it owns.
     short_lived = tokens.body(
-        config.new_token(), _CERTS_TTL_S, datetime.datetime.now(datetime.UTC), "Proxy for managing TTL for the kubeadm-certs secret", ()
+        tokens.new(), _CERTS_TTL_S, datetime.datetime.now(datetime.UTC), "Proxy for managing TTL for the kubeadm-certs secret", ()
     )
     for usage in ("authentication", "signing"):
         del short_lived["data"][f"usage-bootstrap-{usage}"]
@@ -76,7 +76,7 @@ async def mark_control_plane(context: Context, client: Client) -> None:
 
 async def bootstrap_token(context: Context, client: Client) -> None:
     """The token, the rights that go with it, and cluster-info for anonymous readers."""
-    context.token = context.token or config.new_token()
+    context.token = context.token or tokens.new()
     if not context.skip_token_print:
         context.say(f"[bootstrap-token] Using token: {context.token}")
     context.say("[bootstrap-token] Configuring bootstrap tokens, cluster-info ConfigMap, RBAC Roles")
