@@ -3,13 +3,16 @@
 Runs as a unit of that machine: `runtime_scenarios.py RESULTS`. Each scenario is a function; what it raises is its result.
 """
 
+import contextlib
 import json
 import os
+import queue
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import traceback
 import urllib.request
@@ -246,12 +249,27 @@ def a_sandbox_whose_pause_dies_is_not_ready(node: Node) -> None:
 @scenario
 def events_tell_every_change(node: Node) -> None:
     stream = node.runtime.GetContainerEvents(cri.GetEventsRequest(), timeout=DEADLINE_S)
-    kinds = []
-    sandbox = None
-    for _ in range(2):  # the stream is open once its first event has come
-        sandbox = node.sandbox(f"watched{_}")
+    events: queue.SimpleQueue[cri.ContainerEventResponse] = queue.SimpleQueue()
+
+    def follow() -> None:
+        with contextlib.suppress(grpc.RpcError):  # cancelled
+            for event in stream:
+                events.put(event)
+
+    threading.Thread(target=follow, daemon=True).start()
+    sandbox, made = node.sandbox("watched"), 0
+
+    def heard() -> bool:  # the stream is open once its first event has come
+        nonlocal made
+        made += 1
+        node.sandbox(f"watched{made}")
+        return not events.empty()
+
+    eventually(heard)
     container = node.container(sandbox, "busybox", "true")
-    for event in stream:
+    kinds = []
+    while True:
+        event = events.get(timeout=DEADLINE_S)
         if event.container_id == container:
             kinds.append(event.container_event_type)
             if event.container_event_type == cri.CONTAINER_STOPPED_EVENT:

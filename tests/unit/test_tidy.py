@@ -38,7 +38,7 @@ BANS = {
 PRINTERS = re.compile(
     r"^(cli|kubeadm/cli|runtime/(crictl|launcher|stand_ins/.*)|init/(systemctl|journalctl|service|__main__|spawn)|component_base/run)(/|\.py$|$)"
 )
-MACHINE_SPECIFIC = re.compile(r"(?<!\w)(/home/[a-z]\w*/|/root/\.(?!kube)|/work/|/Users/)")
+MACHINE_SPECIFIC = re.compile(r"(?<!\w)(/home/[a-z]\w*/|/root/\.(cache|local|pyenv)|/work/|/Users/)")
 
 
 @cache
