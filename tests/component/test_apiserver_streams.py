@@ -27,7 +27,9 @@ async def _kubelet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
     """Streams a log in two chunks; upgrades to whatever is asked and echoes; refuses pods called `refused`."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode()
     target = head.split(" ")[1]
-    if "/refused" in target:
+    if target.startswith("/containerLogs/default/refused/"):
+        writer.write(b'HTTP/1.1 400 Bad Request\r\nContent-Length: 53\r\n\r\ncontainer "c" in pod "refused" is waiting to start: x')
+    elif "/refused" in target:
         writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 18\r\n\r\npod does not exist")
     elif target.startswith("/containerLogs"):
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -116,6 +118,12 @@ async def test_exec_without_upgrade_is_a_bad_request(server: Server, kubelet: in
 async def test_logs_are_streamed_from_the_kubelet(server: Server, kubelet: int) -> None:
     code, body = await _request(server, "GET", f"{PODS}/web/log?tailLines=5&timestamps=true")
     assert (code, body) == (200, b"one\n/containerLogs/default/web/c?timestamps=true&tailLines=5\n")
+
+
+async def test_logs_that_the_kubelet_refuses_are_a_status(server: Server, kubelet: int) -> None:
+    code, body = await _request(server, "GET", f"{PODS}/refused/log")
+    answer = json.loads(body)
+    assert (code, answer["reason"], answer["message"]) == (400, "BadRequest", 'container "c" in pod "refused" is waiting to start: x')
 
 
 async def test_the_node_proxy_reaches_any_path_of_the_kubelet(server: Server, kubelet: int) -> None:

@@ -159,15 +159,17 @@ class _Body:
 
 
 async def stream(
-    dialer: Opener, request: web.BaseRequest, location: Location, *, kubelet: bool, method: str = "", extra: Headers = ()
+    dialer: Opener, request: web.BaseRequest, location: Location, *, kubelet: bool, method: str = "", extra: Headers = (), checked: bool = False
 ) -> Answer | web.StreamResponse:
-    """Forward the request and stream the answer (logs, proxies)."""
+    """Forward the request and stream the answer (logs, proxies). When `checked`, a refusal becomes a Status (upstream's GenericHttpResponseChecker)."""
     reader, writer = await dialer.open(location, kubelet)
     try:
         writer.write(_request_head(request, location, upgrade=False, method=method, extra=extra))
         await _send_body(request, writer)
         _, code, headers = await _read_head(reader)
         body = _Body(reader, code, headers)
+        if checked and not 200 <= code <= 206:
+            return _refusal(code, await _short(body))
         response = web.StreamResponse(status=code)
         for name, value in headers:
             if name.lower() not in HOP_BY_HOP and name.lower() not in ("content-length", "date"):
@@ -181,6 +183,15 @@ async def stream(
         return response
     finally:
         writer.close()
+
+
+async def _short(body: _Body) -> bytes:
+    """All of the body of a refusal; a few lines, as a rule."""
+    parts: list[bytes] = []
+    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, ValueError):
+        while len(parts) < 64 and (data := await body.read()):
+            parts.append(data)
+    return b"".join(parts)
 
 
 async def _send_body(request: web.BaseRequest, writer: asyncio.StreamWriter) -> None:
@@ -263,12 +274,7 @@ async def upgrade(dialer: Opener, request: web.BaseRequest, location: Location, 
         await writer.drain()
         raw, code, headers = await _read_head(reader)
         if code != 101:
-            body = _Body(reader, code, headers)
-            parts: list[bytes] = []
-            with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, ValueError):
-                while len(parts) < 64 and (data := await body.read()):
-                    parts.append(data)
-            return _refusal(code, b"".join(parts))
+            return _refusal(code, await _short(_Body(reader, code, headers)))
         tunnel = _Tunnel(transport, writer)
         # From here on the HTTP server sees nothing of this connection; bytes it had already read follow the handshake.
         early = bytes(getattr(request.protocol, "_message_tail", b""))

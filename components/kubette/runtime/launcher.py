@@ -117,7 +117,7 @@ def _become(process: dict[str, Any], uid: int, gid: int) -> None:
     except OSError as error:
         what = f"setting up user {uid}:{gid}"
         raise LaunchError(
-            f"{what}: {os.strerror(error.errno or 0).lower()} (this machine's user namespace maps no such id; run kubette as root)"
+            f"{what}: {os.strerror(error.errno or 0).lower()} (this machine's user namespace maps no such id; install newuidmap and newgidmap, or run kubette as root)"
         ) from error
     if uid == 0:
         present = _permitted() & kept

@@ -1,6 +1,7 @@
 """Static pods from files, node admission, the files of volumes."""
 
 import base64
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -255,3 +256,14 @@ def test_rotation_keeps_the_configured_number_of_files(tmp_path: Path) -> None:
         log_file(tmp_path / f"0.log.2026010{stamp}-000000", 1)
     log_rotation.prune(path, 5)
     assert sorted(os.listdir(tmp_path)) == ["0.log", *(f"0.log.2026010{s}-000000.gz" for s in (3, 4, 5))]
+
+
+def test_a_group_that_the_machine_cannot_have_is_not_given_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user namespace of one id answers EINVAL to any other; without root nothing else can be done, and whoever runs there owns the file."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "chown", refuse)
+    atomic_writer.write(tmp_path / "v", {"token": File(b"x", 0o600)}, group=2000)
+    assert (tmp_path / "v/token").stat().st_mode & 0o777 == 0o640

@@ -47,7 +47,7 @@ async def _connect(call: Call, options: Object) -> None:
 async def log(call: Call) -> Streamed:
     pod = await _pod(call)
     location = await _kubelet(call, pod, kubelet_location.log_target(pod, call.query))
-    return await node_proxy.stream(call.core.dialer, call.request, location, kubelet=True, method="GET")
+    return await node_proxy.stream(call.core.dialer, call.request, location, kubelet=True, method="GET", checked=True)
 
 
 async def connect(call: Call) -> Streamed:

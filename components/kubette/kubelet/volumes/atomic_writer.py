@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from kubette.kubelet.volumes import ownership
 from kubette.kubelet.volumes.file import File
 
 DATA, NEW_DATA = "..data", "..data_tmp"
@@ -35,7 +36,7 @@ def write(directory: Path, payload: Mapping[str, File], group: int | None = None
         target = fresh / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(file.content)
-        _own(target, group)
+        ownership.give_to_group(target, group)
         os.chmod(target, file.mode)
     os.chmod(fresh, 0o755)
     temporary = directory / NEW_DATA
@@ -55,11 +56,6 @@ def write(directory: Path, payload: Mapping[str, File], group: int | None = None
         if entry.startswith("..") and entry not in (DATA, stamp):
             shutil.rmtree(directory / entry, ignore_errors=True)
     return True
-
-
-def _own(path: Path, group: int | None) -> None:
-    if group is not None:
-        os.chown(path, -1, group)
 
 
 def _read(directory: Path) -> dict[str, File]:

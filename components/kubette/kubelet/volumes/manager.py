@@ -14,7 +14,7 @@ from kubette.apimachinery import quantity
 from kubette.component_base import logs
 from kubette.kubelet import pod_spec
 from kubette.kubelet.start_error import StartError
-from kubette.kubelet.volumes import atomic_writer, host_path, mounts, payloads
+from kubette.kubelet.volumes import atomic_writer, host_path, mounts, ownership, payloads
 from kubette.kubelet.volumes.payloads import VolumeError
 from kubette.kubelet.volumes.tokens import TokenManager
 
@@ -109,7 +109,7 @@ class VolumeManager:
             raise VolumeError("hugepages are not available on this node")
         os.chmod(path, 0o777)
         if group is not None:
-            os.chown(path, -1, group)
+            ownership.give_to_group(path, group)
             os.chmod(path, 0o2777)
 
     async def tear_down(self, uid: str) -> None:
