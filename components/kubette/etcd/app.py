@@ -19,6 +19,7 @@ from kubette.etcd.rim.grpc import GrpcHandler
 from kubette.etcd.server import REQUEST_OVERHEAD_BYTES, Limits, Server
 from kubette.etcd.services.cluster import Cluster
 from kubette.etcd.services.http import Health, Questions, register_metrics
+from kubette.etcd.services.json_gateway import JsonGateway, streams_body
 from kubette.etcd.services.kv import KV
 from kubette.etcd.services.lease import Lease
 from kubette.etcd.services.maintenance import Maintenance
@@ -90,6 +91,12 @@ class _Services:
             **self.maintenance.methods(),
         }
 
+        self._gateway = JsonGateway(self.methods)
+
+    async def handle_client(self, request: http1.Request) -> http1.Response:
+        answer = await self._gateway.handle(request)
+        return answer if answer is not None else await self.health.handle(request)
+
     async def handle_peer(self, request: http1.Request) -> http1.Response:
         answer = await self._questions.handle(request)
         return answer if answer is not None else await self._peers.handle(request)
@@ -122,7 +129,7 @@ async def _run(stack: contextlib.AsyncExitStack, scope: Scope, config: Config, s
     await _until(scope, server, server.ready)
     handler = GrpcHandler(services.methods, config.max_request_bytes + REQUEST_OVERHEAD_BYTES, scope)
     for url in config.listen_client_urls:
-        await _listen(stack, url, client_context, handler, services.health.handle, scope)
+        await _listen(stack, url, client_context, handler, services.handle_client, scope, streams_body)
     log.info("Ready to serve client requests", member=f"{server.member_id:x}", cluster=f"{server.cluster_id:x}")
     # What was loaded lives as long as the process: the collector need not look at it again.
     gc.collect()

@@ -1,14 +1,14 @@
 """gRPC over the HTTP/2 rim: methods take and give message bytes; statuses go into trailers.
 
 A unary method returns bytes, a future of bytes, or a coroutine of bytes: the first two cost no task. A streaming method is a
-coroutine that gets a `Call`. RpcError becomes the status; anything else is logged and becomes INTERNAL.
+coroutine that gets a `MessageStream`. RpcError becomes the status; anything else is logged and becomes INTERNAL.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
 from kubette.component_base import logs
@@ -21,7 +21,29 @@ from kubette.stdx.tasks import Scope
 log = logs.logger(__name__)
 
 Unary = Callable[[bytes], "bytes | asyncio.Future[bytes] | Coroutine[Any, Any, bytes]"]
-Streaming = Callable[["Call"], Coroutine[Any, Any, None]]
+
+
+class MessageStream(Protocol):
+    """What a streaming method gets: the server's end of the exchange, whatever carries it."""
+
+    over: bool
+    when_drained: Callable[[], None] | None
+
+    def header(self, name: bytes) -> bytes: ...
+
+    async def receive(self) -> bytes | None: ...
+
+    def send(self, message: bytes) -> None: ...
+
+    @property
+    def pending(self) -> int: ...
+
+    async def wait_drained(self) -> None: ...
+
+    def fail(self, error: RpcError) -> None: ...
+
+
+Streaming = Callable[[MessageStream], Coroutine[Any, Any, None]]
 
 _RESPONSE = b"\x88" + hpack.encode([(b"content-type", b"application/grpc")])
 _OK_TRAILERS = hpack.encode([(b"grpc-status", b"0"), (b"grpc-message", b"")])

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from kubette.etcd.lessor import MAX_TTL_S, LeaseNotFoundError
-from kubette.etcd.rim.grpc import Call, Method
+from kubette.etcd.rim.grpc import MessageStream, Method
 from kubette.etcd.server import Server
 from kubette.etcd.wire import bytes_field, int_field
 from kubette.etcd_api import errors
@@ -43,7 +43,7 @@ class Lease:
     def revoke(self, body: bytes) -> "asyncio.Future[bytes]":
         return self._server.propose(REVOKE, body)
 
-    async def keep_alive(self, call: Call) -> None:
+    async def keep_alive(self, call: MessageStream) -> None:
         while (body := await call.receive()) is not None:
             request = pb.LeaseKeepAliveRequest.FromString(body)
             ttl = await self._renew(request.ID, body)

@@ -9,7 +9,7 @@ import google_crc32c
 
 from kubette.etcd import snapshotter
 from kubette.etcd.mvcc.store import CompactedError, FutureRevisionError
-from kubette.etcd.rim.grpc import Call, Method
+from kubette.etcd.rim.grpc import MessageStream, Method
 from kubette.etcd.server import Server
 from kubette.etcd.wire import bytes_field, int_field
 from kubette.etcd_api import errors
@@ -92,7 +92,7 @@ class Maintenance:
         parts = (bytes_field(1, self._server.header_now()), int_field(2, crc), int_field(3, store.compacted), int_field(4, at or store.current))
         return b"".join(parts)
 
-    async def snapshot(self, call: Call) -> None:
+    async def snapshot(self, call: MessageStream) -> None:
         """The database as a bbolt file, then its SHA-256 as the last 32 bytes."""
         await call.receive()
         image = self._server.capture()
@@ -102,7 +102,7 @@ class Maintenance:
             file.seek(0)
             await self._stream(call, file, size)
 
-    async def _stream(self, call: Call, file: BinaryIO, size: int) -> None:
+    async def _stream(self, call: MessageStream, file: BinaryIO, size: int) -> None:
         digest = hashlib.sha256()
         header = bytes_field(1, self._server.header_now())
         left = size

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from kubette.etcd.mvcc import revision
 from kubette.etcd.mvcc.store import Change
 from kubette.etcd.mvcc.watchers import Watcher
-from kubette.etcd.rim.grpc import Call, Method
+from kubette.etcd.rim.grpc import MessageStream, Method
 from kubette.etcd.server import Server
 from kubette.etcd.wire import bytes_field, int_field
 from kubette.etcd_api import errors
@@ -70,7 +70,7 @@ class Watch:
     def statistics(self) -> dict[str, int]:
         return {"streams": len(self._streams), **self._server.state.hub.statistics()}
 
-    async def watch(self, call: Call) -> None:
+    async def watch(self, call: MessageStream) -> None:
         stream = _Stream(self._server, self._cache, call)
         self._streams[stream] = None
         call.when_drained = self._server.sync_watchers.set
@@ -106,7 +106,7 @@ class Watch:
 class _Stream:
     """The watches of one stream."""
 
-    def __init__(self, server: Server, cache: EventCache, call: Call) -> None:
+    def __init__(self, server: Server, cache: EventCache, call: MessageStream) -> None:
         self._server = server
         self._cache = cache
         self._call = call
