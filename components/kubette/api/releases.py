@@ -1,18 +1,27 @@
-"""Pure: the Kubernetes releases kubette can run as."""
+"""Pure: the Kubernetes releases kubette can run as: their names and order, what is released with them, and how long they are supported.
+
+A release is the one version that all components of a bundle share, except etcd, CoreDNS and the pause image, which have projects (and versions) of their
+own. The minor lines are the ones whose schemas we have.
+"""
 
 import re
 from typing import NamedTuple
 
+STABLE = "stable"
+
 
 class Release(NamedTuple):
-    """`v1.37.2` is (1, 37, 2); releases compare as tuples."""
+    """`v1.37.2` is (1, 37, 2). Releases compare as tuples: alpha, beta, rc, stable happen to be in alphabetical order."""
 
     major: int
     minor: int
     patch: int
+    stage: str = STABLE
+    stage_number: int = 0
 
     def __str__(self) -> str:
-        return f"v{self.major}.{self.minor}.{self.patch}"
+        suffix = "" if self.stage == STABLE else f"-{self.stage}.{self.stage_number}"
+        return f"v{self.major}.{self.minor}.{self.patch}{suffix}"
 
     @property
     def line(self) -> str:
@@ -20,21 +29,47 @@ class Release(NamedTuple):
         return f"v{self.major}.{self.minor}"
 
 
+class Companions(NamedTuple):
+    """What is released with a minor line but has a version of its own."""
+
+    etcd: str
+    coredns: str
+    pause: str
+    cri_tools: str
+    cni_plugins: str
+
+
 OLDEST_MINOR = 30
 NEWEST_MINOR = 37
 
-# How many patch releases of each minor line the package list offers. The lines are the ones whose schemas we have.
-_PATCHES = {30: 14, 31: 14, 32: 11, 33: 8, 34: 5, 35: 3, 36: 2, 37: 1}
+# How many patch releases each minor line has.
+_PATCHES = {30: 15, 31: 15, 32: 11, 33: 8, 34: 5, 35: 3, 36: 2, 37: 1}
+# What comes before every vX.Y.0. In alpha releases new features are off and unfinished, in beta ones they are on.
+_STAGES = (("alpha", 1), ("alpha", 2), ("alpha", 3), ("beta", 0), ("rc", 0), ("rc", 1))
+_COMPANIONS = {
+    30: Companions("3.5.12-0", "v1.11.1", "3.9", "1.30.0", "1.4.0"),
+    31: Companions("3.5.15-0", "v1.11.1", "3.10", "1.31.0", "1.5.1"),
+    32: Companions("3.5.16-0", "v1.11.3", "3.10", "1.32.0", "1.6.0"),
+    33: Companions("3.5.21-0", "v1.12.0", "3.10", "1.33.0", "1.6.0"),
+    34: Companions("3.6.4-0", "v1.12.1", "3.10.1", "1.34.0", "1.7.1"),
+    35: Companions("3.6.6-0", "v1.13.1", "3.10.1", "1.35.0", "1.8.0"),
+    36: Companions("3.6.6-0", "v1.13.1", "3.10.1", "1.36.0", "1.8.0"),
+    37: Companions("3.6.6-0", "v1.13.1", "3.10.1", "1.37.0", "1.8.0"),
+}
 
 RELEASES: tuple[Release, ...] = tuple(Release(1, minor, patch) for minor, patches in _PATCHES.items() for patch in range(patches))
+PRERELEASES: tuple[Release, ...] = tuple(Release(1, minor, 0, stage, number) for minor in _PATCHES for stage, number in _STAGES)
+
+SUPPORTED_LINES = 3  # the newest line and the two before it get patches
 
 
 def parse(text: str) -> Release:
-    """`v1.37`, `1.37.1`, `v1.37.1`; raises ValueError."""
-    matched = re.fullmatch(r"v?(\d+)\.(\d+)(?:\.(\d+))?(?:[-+].*)?", text)
+    """`v1.37`, `1.37.1`, `v1.37.0-beta.0`; build metadata and vendors' suffixes are left out. Raises ValueError."""
+    matched = re.fullmatch(r"v?(\d+)\.(\d+)(?:\.(\d+))?(?:-(alpha|beta|rc)\.(\d+))?(?:[-+].*)?", text)
     if matched is None:
         raise ValueError(f"cannot parse version {text!r}: expected the form v1.37.0")
-    return Release(int(matched[1]), int(matched[2]), int(matched[3] or 0))
+    major, minor, patch, stage, number = matched.groups()
+    return Release(int(major), int(minor), int(patch or 0), stage or STABLE, int(number or 0))
 
 
 def is_known(release: Release) -> bool:
@@ -43,6 +78,17 @@ def is_known(release: Release) -> bool:
 
 
 def latest(line: str | None = None) -> Release:
-    """The newest release, or the newest of a line such as `v1.36`."""
+    """The newest stable release, or the newest of a line such as `v1.36`."""
     wanted = parse(line)[:2] if line else None
     return max(release for release in RELEASES if wanted is None or release[:2] == wanted)
+
+
+def companions(minor: int) -> Companions:
+    """What a minor line is released with. Raises KeyError for a line we do not have."""
+    return _COMPANIONS[minor]
+
+
+def is_supported(release: Release, newest: Release | None = None) -> bool:
+    """Whether a line still gets patches when `newest` is the newest release: v1.10 does not when v1.13 is out."""
+    newest = newest or latest()
+    return release.major == newest.major and newest.minor - SUPPORTED_LINES < release.minor <= newest.minor

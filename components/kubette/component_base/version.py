@@ -1,18 +1,34 @@
 """Which Kubernetes release this process runs as.
 
-A component runs *as a version*: the catalogue and the machine's packages say which by the environment variable
-KUBETTE_KUBERNETES_VERSION, as an image's tag does upstream.
+A program's code is the same for all releases; which one it is comes from where upstream's code comes from. In a container it is the image's tag (the
+environment variable KUBETTE_KUBERNETES_VERSION). On a machine it is the installed package: kubelet's puts a file `kubelet` with the release in
+RELEASES_DIRECTORY, as upstream's puts a binary in /usr/bin; programs of no package are of the release the machine was made with (`default`).
 """
 
+import functools
 import os
 import platform
+import sys
 
 DEFAULT_VERSION = "v1.37.0"
+VARIABLE = "KUBETTE_KUBERNETES_VERSION"
+RELEASES_DIRECTORY = "/var/lib/kubette/releases"
 
 
 def git_version() -> str:
     """For instance `v1.37.0`."""
-    return os.environ.get("KUBETTE_KUBERNETES_VERSION") or DEFAULT_VERSION
+    return os.environ.get(VARIABLE) or _installed(os.path.basename(sys.argv[0]))
+
+
+@functools.cache  # A running process stays what it was started as, whatever is installed meanwhile.
+def _installed(program: str, directory: str = RELEASES_DIRECTORY) -> str:
+    for name in (program, "default"):
+        try:
+            with open(f"{directory}/{name}") as file:
+                return file.read().strip()
+        except OSError:
+            continue
+    return DEFAULT_VERSION
 
 
 def major_minor() -> tuple[int, int]:

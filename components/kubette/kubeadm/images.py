@@ -1,31 +1,21 @@
 """Pure: which images a release of Kubernetes is made of (upstream: cmd/kubeadm/app/constants and images)."""
 
-REPOSITORY = "registry.k8s.io"
+from kubette.api import releases
 
-# minor -> (etcd, coredns, pause); upstream pins these three with each minor.
-_COMPANIONS: dict[int, tuple[str, str, str]] = {
-    30: ("3.5.12-0", "v1.11.1", "3.9"),
-    31: ("3.5.15-0", "v1.11.1", "3.10"),
-    32: ("3.5.16-0", "v1.11.3", "3.10"),
-    33: ("3.5.21-0", "v1.12.0", "3.10"),
-    34: ("3.6.4-0", "v1.12.1", "3.10.1"),
-    35: ("3.6.6-0", "v1.13.1", "3.10.1"),
-    36: ("3.6.6-0", "v1.13.1", "3.10.1"),
-    37: ("3.6.6-0", "v1.13.1", "3.10.1"),
-}
+REPOSITORY = "registry.k8s.io"
 
 CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 
 
 def supported_minors() -> list[int]:
     """The minors that this kubeadm can set up."""
-    return sorted(_COMPANIONS)
+    return list(range(releases.OLDEST_MINOR, releases.NEWEST_MINOR + 1))
 
 
 def minor_of(version: str) -> int:
     """37 for `v1.37.0`. Raises ValueError when it is not a release."""
     major, minor, _patch = version.removeprefix("v").split(".", 2)
-    if major != "1" or int(minor) not in _COMPANIONS:
+    if major != "1" or int(minor) not in supported_minors():
         raise ValueError(version)
     return int(minor)
 
@@ -35,16 +25,17 @@ def component(name: str, version: str, repository: str = REPOSITORY) -> str:
     return f"{repository}/{name}:{version}"
 
 
-def etcd(version: str, repository: str = REPOSITORY) -> str:
-    return f"{repository}/etcd:{_COMPANIONS[minor_of(version)][0]}"
+def etcd(version: str, repository: str = REPOSITORY, own_repository: str = "", own_tag: str = "") -> str:
+    """`own_…` are what the configuration says of etcd alone."""
+    return f"{own_repository or repository}/etcd:{own_tag or releases.companions(minor_of(version)).etcd}"
 
 
-def coredns(version: str, repository: str = REPOSITORY) -> str:
-    return f"{repository}/coredns/coredns:{_COMPANIONS[minor_of(version)][1]}"
+def coredns(version: str, repository: str = REPOSITORY, own_repository: str = "", own_tag: str = "") -> str:
+    return f"{own_repository or f'{repository}/coredns'}/coredns:{own_tag or releases.companions(minor_of(version)).coredns}"
 
 
 def pause(version: str, repository: str = REPOSITORY) -> str:
-    return f"{repository}/pause:{_COMPANIONS[minor_of(version)][2]}"
+    return f"{repository}/pause:{releases.companions(minor_of(version)).pause}"
 
 
 def required(version: str, repository: str = REPOSITORY) -> list[str]:

@@ -68,7 +68,7 @@ def files(machine: spec.Machine, cluster: spec.Cluster, machine_id: str) -> dict
         ),
         "etc/machine-id": (machine_id + "\n", 0o444),
         "etc/fstab": ("# the machine's file systems are made by kubette at each boot\n", 0o644),
-        "etc/environment": (f"PATH={PATH}\nKUBETTE_KUBERNETES_VERSION={cluster.kubernetes_version}\n", 0o644),
+        "etc/environment": (f"PATH={PATH}\n", 0o644),
         "etc/profile": (_PROFILE, 0o644),
         "etc/shells": ("/bin/sh\n/bin/bash\n", 0o644),
         "etc/securetty": ("", 0o600),

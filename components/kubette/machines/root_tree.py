@@ -13,6 +13,7 @@ from pathlib import Path
 
 from kubette.machines import cgroups, etc_files, interpreter, namespaces, spec
 from kubette.machines.namespaces import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY
+from kubette.machines.packages import new_machine
 from kubette.stdx import files
 
 SYSTEM_DIRECTORIES = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "nix")
@@ -76,9 +77,17 @@ def seed(root: Path, machine: spec.Machine, cluster: spec.Cluster) -> None:
             (root / link).symlink_to(target)
     for name in COPIED_FROM_ETC:
         _copy_public(Path("/etc", name), root / "etc" / name)
-    for name, (text, mode) in etc_files.files(machine, cluster, uuid.uuid4().hex).items():
+    own_files = {**etc_files.files(machine, cluster, uuid.uuid4().hex), **new_machine.files(cluster.kubernetes_version, _architecture())}
+    for name, (text, mode) in own_files.items():
         if name == "etc/hosts" or not (root / name).exists():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
             files.write_atomic(root / name, text, mode)
+
+
+def _architecture() -> str:
+    """As Debian calls it."""
+    machine = os.uname().machine
+    return {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
 
 
 def _copy_public(source: Path, target: Path) -> None:
