@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from string import Template
 from typing import Any, TypeVar
 
 import aiohttp
@@ -84,13 +83,6 @@ async def retried(work: Callable[[], Awaitable[T]], timeout_s: float = _RETRY_TI
             if loop.time() > deadline:
                 raise failure from None
         await asyncio.sleep(_RETRY_PAUSE_S)
-
-
-def addon(name: str, values: dict[str, str]) -> list[dict[str, Any]]:
-    """The objects of `manifests/addons/<name>.yaml` with `values` filled in."""
-    path = Path(__file__).resolve().parents[3] / "manifests" / "addons" / f"{name}.yaml"
-    text = Template(path.read_text()).substitute(values)
-    return [document for document in yaml.safe_load_all(text) if document]
 
 
 def config_map(name: str, namespace: str, data: dict[str, str]) -> dict[str, Any]:

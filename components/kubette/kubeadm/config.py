@@ -5,10 +5,12 @@
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kubette.kubeadm import images
+from kubette.component_base import flags
+from kubette.kubeadm import images, schemas
 
 API_PORT = 6443
 KUBERNETES_DIR = "/etc/kubernetes"
@@ -18,6 +20,7 @@ ETCD_DATA_DIR = "/var/lib/etcd"
 KUBELET_DIR = "/var/lib/kubelet"
 CRI_SOCKET = "unix:///run/containerd/containerd.sock"
 DEFAULT_TOKEN_TTL_S = 24 * 3600.0
+CONTROL_PLANE_TAINT = {"effect": "NoSchedule", "key": "node-role.kubernetes.io/control-plane"}
 
 _TOKEN = re.compile(r"([a-z0-9]{6})\.([a-z0-9]{16})")
 _CA_HASH = re.compile(r"sha256:[0-9a-fA-F]{64}")
@@ -40,6 +43,29 @@ class Cluster:
     image_repository: str = images.REPOSITORY
     api_server_cert_sans: tuple[str, ...] = ()
     certificates_dir: str = PKI_DIR
+    ca_validity: str = "87600h0m0s"
+    certificate_validity: str = "8760h0m0s"
+    # What --config says of single components, in v1beta4's form: apiServer, controllerManager, scheduler, etcd (the local one), dns, proxy.
+    components: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def extra_args(self, component: str) -> dict[str, str]:
+        """Flags that overrule ours."""
+        return {argument["name"]: argument["value"] for argument in self.components.get(component, {}).get("extraArgs") or ()}
+
+    def extra_volumes(self, component: str) -> list[Mapping[str, Any]]:
+        return list(self.components.get(component, {}).get("extraVolumes") or ())
+
+    @property
+    def etcd_data_dir(self) -> str:
+        return str(self.components.get("etcd", {}).get("dataDir") or ETCD_DATA_DIR)
+
+    def image_of(self, component: str) -> tuple[str, str]:
+        """(repository, tag) of etcd's or dns's image where the configuration names them."""
+        wanted = self.components.get(component, {})
+        return str(wanted.get("imageRepository") or ""), str(wanted.get("imageTag") or "")
+
+    def disabled(self, addon: str) -> bool:
+        return bool(self.components.get(addon, {}).get("disabled"))
 
     def validate(self) -> None:
         """Raises ConfigError in upstream's words."""
@@ -59,6 +85,13 @@ class Cluster:
                 ipaddress.ip_network(subnet)
             except ValueError:
                 raise ConfigError(f'{name}: Invalid value: "{subnet}": couldn\'t parse subnet') from None
+        for name, validity in (("caCertificateValidityPeriod", self.ca_validity), ("certificateValidityPeriod", self.certificate_validity)):
+            try:
+                positive = flags.parse_duration(validity) > 0
+            except ValueError:
+                positive = False
+            if not positive:
+                raise ConfigError(f'{name}: Invalid value: "{validity}": the value must be a positive duration')
 
     @property
     def service_ip(self) -> str:
@@ -71,23 +104,25 @@ class Cluster:
 
     def to_dict(self) -> dict[str, Any]:
         """The ClusterConfiguration document, kubeadm.k8s.io/v1beta4."""
+        parts = {name: dict(part) for name, part in self.components.items()}
+        sans = {"certSANs": list(self.api_server_cert_sans)} if self.api_server_cert_sans else {}
         document: dict[str, Any] = {
-            "apiServer": {"certSANs": list(self.api_server_cert_sans)} if self.api_server_cert_sans else {},
+            "apiServer": parts.get("apiServer", {}) | sans,
             "apiVersion": "kubeadm.k8s.io/v1beta4",
-            "caCertificateValidityPeriod": "87600h0m0s",
-            "certificateValidityPeriod": "8760h0m0s",
+            "caCertificateValidityPeriod": self.ca_validity,
+            "certificateValidityPeriod": self.certificate_validity,
             "certificatesDir": self.certificates_dir,
             "clusterName": self.cluster_name,
-            "controllerManager": {},
-            "dns": {},
+            "controllerManager": parts.get("controllerManager", {}),
+            "dns": parts.get("dns", {}),
             "encryptionAlgorithm": "RSA-2048",
-            "etcd": {"local": {"dataDir": ETCD_DATA_DIR}},
+            "etcd": {"local": parts.get("etcd", {}) | {"dataDir": self.etcd_data_dir}},
             "imageRepository": self.image_repository,
             "kind": "ClusterConfiguration",
             "kubernetesVersion": self.kubernetes_version,
             "networking": {"dnsDomain": self.dns_domain, "serviceSubnet": self.service_subnet},
-            "proxy": {},
-            "scheduler": {},
+            "proxy": parts.get("proxy", {}),
+            "scheduler": parts.get("scheduler", {}),
         }
         if self.control_plane_endpoint:
             document["controlPlaneEndpoint"] = self.control_plane_endpoint
@@ -97,18 +132,26 @@ class Cluster:
 
     @classmethod
     def from_dict(cls, document: dict[str, Any]) -> "Cluster":
-        """From what `to_dict` stored."""
-        networking = document.get("networking", {})
+        """From what `to_dict` stored, or the document of a checked `--config` file."""
+        if document.get("apiVersion") == "kubeadm.k8s.io/v1beta3":
+            document = schemas.to_latest(document, "v1beta3")
+        networking, api_server = document.get("networking") or {}, dict(document.get("apiServer") or {})
+        sans = tuple(api_server.pop("certSANs", None) or ())
+        parts = {name: document.get(name) for name in ("controllerManager", "scheduler", "dns", "proxy")}
+        parts |= {"apiServer": api_server, "etcd": (document.get("etcd") or {}).get("local")}
         return cls(
             kubernetes_version=document["kubernetesVersion"],
-            cluster_name=document.get("clusterName", "kubernetes"),
-            control_plane_endpoint=document.get("controlPlaneEndpoint", ""),
-            pod_subnet=networking.get("podSubnet", ""),
-            service_subnet=networking.get("serviceSubnet", "10.96.0.0/12"),
-            dns_domain=networking.get("dnsDomain", "cluster.local"),
-            image_repository=document.get("imageRepository", images.REPOSITORY),
-            api_server_cert_sans=tuple(document.get("apiServer", {}).get("certSANs", ())),
-            certificates_dir=document.get("certificatesDir", PKI_DIR),
+            cluster_name=document.get("clusterName") or "kubernetes",
+            control_plane_endpoint=document.get("controlPlaneEndpoint") or "",
+            pod_subnet=networking.get("podSubnet") or "",
+            service_subnet=networking.get("serviceSubnet") or "10.96.0.0/12",
+            dns_domain=networking.get("dnsDomain") or "cluster.local",
+            image_repository=document.get("imageRepository") or images.REPOSITORY,
+            api_server_cert_sans=sans,
+            certificates_dir=document.get("certificatesDir") or PKI_DIR,
+            ca_validity=document.get("caCertificateValidityPeriod") or "87600h0m0s",
+            certificate_validity=document.get("certificateValidityPeriod") or "8760h0m0s",
+            components={name: part for name, part in parts.items() if part},
         )
 
 
@@ -121,6 +164,15 @@ class Local:
     bind_port: int = API_PORT
     cri_socket: str = CRI_SOCKET
     ignore_preflight_errors: frozenset[str] = field(default_factory=frozenset)
+    # None: a control plane gets its usual taint, a worker none.
+    taints: tuple[Mapping[str, str], ...] | None = None
+    kubelet_extra_args: Mapping[str, str] = field(default_factory=dict)
+
+    def registered_taints(self, *, control_plane: bool) -> list[dict[str, str]]:
+        """The taints of this machine's Node."""
+        if self.taints is not None:
+            return [dict(taint) for taint in self.taints]
+        return [dict(CONTROL_PLANE_TAINT)] if control_plane else []
 
     def endpoint(self, cluster: Cluster) -> str:
         """`host:port` that clients of the cluster use: the shared endpoint if there is one."""

@@ -1,5 +1,6 @@
 """Pure: what the kubelet of a kubeadm cluster is told (upstream: cmd/kubeadm/app/componentconfigs/kubelet.go)."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from kubette.kubeadm import config
@@ -30,7 +31,18 @@ def kubelet_configuration(cluster: Cluster) -> dict[str, Any]:
 
 def kubeadm_flags_env(local: Local, *, control_plane: bool) -> str:
     """`/var/lib/kubelet/kubeadm-flags.env`: what differs from machine to machine."""
-    flags = [f"--hostname-override={local.node_name}", f"--node-ip={local.advertise_address}"]
-    if control_plane:
-        flags.append("--register-with-taints=node-role.kubernetes.io/control-plane=:NoSchedule")
-    return f'KUBELET_KUBEADM_ARGS="{" ".join(flags)}"\n'
+    flags = {"hostname-override": local.node_name, "node-ip": local.advertise_address}
+    taints = local.registered_taints(control_plane=control_plane)
+    if taints:
+        flags["register-with-taints"] = ",".join(f"{taint['key']}={taint.get('value', '')}:{taint['effect']}" for taint in taints)
+    flags |= local.kubelet_extra_args
+    return f'KUBELET_KUBEADM_ARGS="{" ".join(f"--{name}={value}" for name, value in sorted(flags.items()))}"\n'
+
+
+def merged(defaults: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """`wanted` over `defaults`, object by object; a list is one value."""
+    result = dict(defaults)
+    for name, value in wanted.items():
+        both = isinstance(value, Mapping) and isinstance(result.get(name), Mapping)
+        result[name] = merged(result[name], value) if both else value
+    return result

@@ -20,7 +20,7 @@ def etcd_flags(cluster: Cluster, local: Local, initial_cluster: dict[str, str], 
         "advertise-client-urls": f"https://{address}:2379",
         "cert-file": f"{pki}/server.crt",
         "client-cert-auth": "true",
-        "data-dir": config.ETCD_DATA_DIR,
+        "data-dir": cluster.etcd_data_dir,
         "initial-advertise-peer-urls": f"https://{address}:2380",
         "initial-cluster": ",".join(f"{name}={url}" for name, url in initial_cluster.items()),
         "key-file": f"{pki}/server.key",
@@ -43,13 +43,13 @@ def etcd_flags(cluster: Cluster, local: Local, initial_cluster: dict[str, str], 
         flags["experimental-watch-progress-notify-interval"] = "5s"
     if state == "existing":
         flags["initial-cluster-state"] = "existing"
-    return flags
+    return flags | cluster.extra_args("etcd")
 
 
 def apiserver_flags(cluster: Cluster, local: Local) -> dict[str, str]:
     pki = cluster.certificates_dir
     issuer = f"https://kubernetes.default.svc.{cluster.dns_domain}"
-    return {
+    flags = {
         "advertise-address": local.advertise_address,
         "allow-privileged": "true",
         "authorization-mode": "Node,RBAC",
@@ -78,6 +78,7 @@ def apiserver_flags(cluster: Cluster, local: Local) -> dict[str, str]:
         "tls-cert-file": f"{pki}/apiserver.crt",
         "tls-private-key-file": f"{pki}/apiserver.key",
     }
+    return flags | cluster.extra_args("apiServer")
 
 
 def controller_manager_flags(cluster: Cluster) -> dict[str, str]:
@@ -100,10 +101,10 @@ def controller_manager_flags(cluster: Cluster) -> dict[str, str]:
     }
     if cluster.pod_subnet:
         flags |= {"allocate-node-cidrs": "true", "cluster-cidr": cluster.pod_subnet, "service-cluster-ip-range": cluster.service_subnet}
-    return flags
+    return flags | cluster.extra_args("controllerManager")
 
 
-def scheduler_flags() -> dict[str, str]:
+def scheduler_flags(cluster: Cluster) -> dict[str, str]:
     kubeconfig = f"{config.KUBERNETES_DIR}/scheduler.conf"
     return {
         "authentication-kubeconfig": kubeconfig,
@@ -111,6 +112,14 @@ def scheduler_flags() -> dict[str, str]:
         "bind-address": "127.0.0.1",
         "kubeconfig": kubeconfig,
         "leader-elect": "true",
+    } | cluster.extra_args("scheduler")
+
+
+def _extra_mounts(cluster: Cluster, component: str) -> dict[str, tuple[str, str, str, bool]]:
+    """extraVolumes: volume name -> (path on the machine, path in the container, hostPath type, read only)."""
+    return {
+        volume["name"]: (volume["hostPath"], volume["mountPath"], volume.get("pathType") or "", bool(volume.get("readOnly")))
+        for volume in cluster.extra_volumes(component)
     }
 
 
@@ -120,7 +129,9 @@ def _probe(path: str, port: int | str, host: str, scheme: str, failures: int, pe
 
 
 def _static_pod(name: str, image: str, command: list[str], cpu: str, mounts: dict[str, tuple[str, str, bool]], **container: Any) -> dict[str, Any]:
-    """`mounts` is volume name -> (path, hostPath type, read only)."""
+    """`mounts` is volume name -> (path, hostPath type, read only), the path being the same on both sides; `extra` those of the configuration."""
+    extra: dict[str, tuple[str, str, str, bool]] = container.pop("extra", {})
+    every = {volume: (path, path, kind, read_only) for volume, (path, kind, read_only) in mounts.items()} | extra
     resources: dict[str, Any] = {"requests": {"cpu": cpu}}
     if "memory" in container:
         resources["requests"]["memory"] = container.pop("memory")
@@ -141,8 +152,8 @@ def _static_pod(name: str, image: str, command: list[str], cpu: str, mounts: dic
                     "name": name,
                     "resources": resources,
                     "volumeMounts": [
-                        {"mountPath": path, "name": volume} | ({"readOnly": True} if read_only else {})
-                        for volume, (path, _kind, read_only) in sorted(mounts.items())
+                        {"mountPath": inside, "name": volume} | ({"readOnly": True} if read_only else {})
+                        for volume, (_path, inside, _kind, read_only) in sorted(every.items())
                     ],
                     **container,
                 }
@@ -151,7 +162,7 @@ def _static_pod(name: str, image: str, command: list[str], cpu: str, mounts: dic
             "priority": 2000001000,
             "priorityClassName": "system-node-critical",
             "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
-            "volumes": [{"hostPath": {"path": path, "type": kind}, "name": volume} for volume, (path, kind, _ro) in sorted(mounts.items())],
+            "volumes": [{"hostPath": {"path": path, "type": kind}, "name": volume} for volume, (path, _in, kind, _ro) in sorted(every.items())],
         },
         "status": {},
     }
@@ -160,11 +171,11 @@ def _static_pod(name: str, image: str, command: list[str], cpu: str, mounts: dic
 def etcd(cluster: Cluster, local: Local, initial_cluster: dict[str, str], state: str = "new") -> dict[str, Any]:
     mounts = {
         "etcd-certs": (f"{cluster.certificates_dir}/etcd", "DirectoryOrCreate", False),
-        "etcd-data": (config.ETCD_DATA_DIR, "DirectoryOrCreate", False),
+        "etcd-data": (cluster.etcd_data_dir, "DirectoryOrCreate", False),
     }
     return _static_pod(
         "etcd",
-        images.etcd(cluster.kubernetes_version, cluster.image_repository),
+        images.etcd(cluster.kubernetes_version, cluster.image_repository, *cluster.image_of("etcd")),
         command_line("etcd", etcd_flags(cluster, local, initial_cluster, state)),
         "100m",
         mounts,
@@ -191,6 +202,7 @@ def kube_apiserver(cluster: Cluster, local: Local) -> dict[str, Any]:
         command_line("kube-apiserver", apiserver_flags(cluster, local)),
         "250m",
         mounts,
+        extra=_extra_mounts(cluster, "apiServer"),
         annotations={"kubeadm.kubernetes.io/kube-apiserver.advertise-address.endpoint": local.local_endpoint()},
         ports=[{"containerPort": local.bind_port, "name": "probe-port", "protocol": "TCP"}],
         livenessProbe=_probe("/livez", "probe-port", host, "HTTPS", 8),
@@ -212,6 +224,7 @@ def kube_controller_manager(cluster: Cluster, local: Local) -> dict[str, Any]:
         command_line("kube-controller-manager", controller_manager_flags(cluster)),
         "200m",
         mounts,
+        extra=_extra_mounts(cluster, "controllerManager"),
         ports=[{"containerPort": 10257, "name": "probe-port", "protocol": "TCP"}],
         livenessProbe=_probe("/healthz", "probe-port", "127.0.0.1", "HTTPS", 8),
         startupProbe=_probe("/healthz", "probe-port", "127.0.0.1", "HTTPS", 240, 1) | {"initialDelaySeconds": 0},
@@ -222,9 +235,10 @@ def kube_scheduler(cluster: Cluster, local: Local) -> dict[str, Any]:
     return _static_pod(
         "kube-scheduler",
         images.component("kube-scheduler", cluster.kubernetes_version, cluster.image_repository),
-        command_line("kube-scheduler", scheduler_flags()),
+        command_line("kube-scheduler", scheduler_flags(cluster)),
         "100m",
         {"kubeconfig": (f"{config.KUBERNETES_DIR}/scheduler.conf", "FileOrCreate", True)},
+        extra=_extra_mounts(cluster, "scheduler"),
         ports=[{"containerPort": 10259, "name": "probe-port", "protocol": "TCP"}],
         livenessProbe=_probe("/livez", "probe-port", "127.0.0.1", "HTTPS", 8),
         readinessProbe=_probe("/readyz", "probe-port", "127.0.0.1", "HTTPS", 3, 1) | {"initialDelaySeconds": 0},

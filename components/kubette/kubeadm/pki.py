@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from concurrent import futures
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -42,7 +43,7 @@ class Leaf:
     stem: str
     authority: str
     common_name: str
-    organization: str = ""
+    organizations: tuple[str, ...] = ()
     client: bool = False
     server: bool = False
     sans: tuple[str, ...] = ()
@@ -66,12 +67,14 @@ def leaves(cluster: Cluster, local: Local) -> list[Leaf]:
         api_sans.append(cluster.control_plane_endpoint.rsplit(":", 1)[0])
     api_sans += cluster.api_server_cert_sans
     etcd_sans = (local.node_name, "localhost", local.advertise_address, "127.0.0.1", "::1")
+    etcd = cluster.components.get("etcd", {})
+    server_sans, peer_sans = ((*etcd_sans, *(etcd.get(name) or ())) for name in ("serverCertSANs", "peerCertSANs"))
     return [
         Leaf("apiserver", "ca", "kube-apiserver", server=True, sans=tuple(dict.fromkeys(api_sans))),
-        Leaf("apiserver-kubelet-client", "ca", "kube-apiserver-kubelet-client", "kubeadm:cluster-admins", client=True),
+        Leaf("apiserver-kubelet-client", "ca", "kube-apiserver-kubelet-client", ("kubeadm:cluster-admins",), client=True),
         Leaf("front-proxy-client", "front-proxy-ca", "front-proxy-client", client=True),
-        Leaf("etcd/server", "etcd/ca", local.node_name, client=True, server=True, sans=etcd_sans),
-        Leaf("etcd/peer", "etcd/ca", local.node_name, client=True, server=True, sans=etcd_sans),
+        Leaf("etcd/server", "etcd/ca", local.node_name, client=True, server=True, sans=server_sans),
+        Leaf("etcd/peer", "etcd/ca", local.node_name, client=True, server=True, sans=peer_sans),
         Leaf("etcd/healthcheck-client", "etcd/ca", "kube-etcd-healthcheck-client", client=True),
         Leaf("apiserver-etcd-client", "etcd/ca", "kube-apiserver-etcd-client", client=True),
     ]
@@ -83,8 +86,8 @@ def new_keys(count: int) -> list[Key]:
         return list(pool.map(lambda _: rsa.generate_private_key(public_exponent=65537, key_size=2048), range(count)))
 
 
-def _name(common_name: str, organization: str = "") -> x509.Name:
-    attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization)] if organization else []
+def _name(common_name: str, *organizations: str) -> x509.Name:
+    attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization) for organization in organizations]
     return x509.Name([*attributes, x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
@@ -112,8 +115,8 @@ def _key_usage(*, authority: bool) -> x509.KeyUsage:
     )
 
 
-def new_authority(common_name: str, key: Key, now: datetime.datetime) -> Authority:
-    """A self-signed CA, valid for ten years."""
+def new_authority(common_name: str, key: Key, now: datetime.datetime, validity: datetime.timedelta = CA_VALIDITY) -> Authority:
+    """A self-signed CA, valid for ten years unless told otherwise."""
     subject = _name(common_name)
     identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
     certificate = (
@@ -124,7 +127,7 @@ def new_authority(common_name: str, key: Key, now: datetime.datetime) -> Authori
         .serial_number(x509.random_serial_number())
         # Five minutes back, so that a machine whose clock is a little behind accepts it.
         .not_valid_before(now - datetime.timedelta(minutes=5))
-        .not_valid_after(now + CA_VALIDITY)
+        .not_valid_after(now + validity)
         .add_extension(_key_usage(authority=True), critical=True)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .add_extension(identifier, critical=False)
@@ -134,25 +137,55 @@ def new_authority(common_name: str, key: Key, now: datetime.datetime) -> Authori
     return Authority(certificate, key)
 
 
-def sign(leaf: Leaf, key: Key, authority: Authority, now: datetime.datetime) -> x509.Certificate:
-    """A leaf certificate, valid for a year."""
+def sign(leaf: Leaf, key: Key, authority: Authority, now: datetime.datetime, validity: datetime.timedelta = LEAF_VALIDITY) -> x509.Certificate:
+    """A leaf certificate, valid for a year unless told otherwise."""
     uses = [ExtendedKeyUsageOID.SERVER_AUTH] * leaf.server + [ExtendedKeyUsageOID.CLIENT_AUTH] * leaf.client
+    names = _alternative_names(leaf.sans) if leaf.sans else None
+    return _issue(_name(leaf.common_name, *leaf.organizations), uses, names, key, authority, now + validity)
+
+
+def renewed(
+    certificate: x509.Certificate, key: Key, authority: Authority, now: datetime.datetime, validity: datetime.timedelta = LEAF_VALIDITY
+) -> x509.Certificate:
+    """The same subject, uses and names with a new key, valid for another year unless told otherwise."""
+    uses = list(_extension(certificate, x509.ExtendedKeyUsage) or [])
+    return _issue(certificate.subject, uses, _extension(certificate, x509.SubjectAlternativeName), key, authority, now + validity)
+
+
+_Extension = TypeVar("_Extension", bound=x509.ExtensionType)
+
+
+def _extension(certificate: x509.Certificate, kind: type[_Extension]) -> _Extension | None:
+    try:
+        return certificate.extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
+        return None
+
+
+def _issue(
+    subject: x509.Name,
+    uses: list[x509.ObjectIdentifier],
+    names: x509.SubjectAlternativeName | None,
+    key: Key,
+    authority: Authority,
+    not_after: datetime.datetime,
+) -> x509.Certificate:
     issuer_identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key())
     builder = (
         x509.CertificateBuilder()
-        .subject_name(_name(leaf.common_name, leaf.organization))
+        .subject_name(subject)
         .issuer_name(authority.certificate.subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(authority.certificate.not_valid_before_utc)
-        .not_valid_after(now + LEAF_VALIDITY)
+        .not_valid_after(not_after)
         .add_extension(_key_usage(authority=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(issuer_identifier, critical=False)
     )
-    if leaf.sans:
-        builder = builder.add_extension(_alternative_names(leaf.sans), critical=False)
+    if names:
+        builder = builder.add_extension(names, critical=False)
     return builder.sign(authority.key, hashes.SHA256())
 
 

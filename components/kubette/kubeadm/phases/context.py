@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from kubette.kubeadm import config
+from kubette.kubeadm import config, kubelet_config
 from kubette.kubeadm.config import Cluster, Local
 from kubette.stdx import files
 
@@ -33,7 +33,13 @@ class Context:
     certificate_key: str = ""
     skip_token_print: bool = False
     control_plane: bool = True
+    # For a machine that joins: the cluster's own. For init: what --config wants to be different from the defaults.
     kubelet_configuration: dict[str, Any] = field(default_factory=dict)
+    proxy_configuration: dict[str, Any] = field(default_factory=dict)
+
+    def kubelet_document(self) -> dict[str, Any]:
+        """The KubeletConfiguration of the cluster's machines."""
+        return kubelet_config.merged(kubelet_config.kubelet_configuration(self.cluster), self.kubelet_configuration)
 
     @property
     def pki(self) -> Path:

@@ -31,7 +31,7 @@ def run(context: Context, now: datetime.datetime, *, joining: bool = False) -> N
         context.say(f'[kubeconfig] Writing "{name}" kubeconfig file')
         common_name, organization = _FILES[name]
         common_name = common_name.format(node=context.local.node_name)
-        leaf = pki.Leaf(Path(name).stem, "ca", common_name, organization, client=True)
+        leaf = pki.Leaf(Path(name).stem, "ca", common_name, (organization,) if organization else (), client=True)
         certificate = pki.sign(leaf, keys[name], authority, now)
         server = context.local.local_endpoint() if name in _LOCAL else context.local.endpoint(context.cluster)
         document = kubeconfigs.with_certificate(

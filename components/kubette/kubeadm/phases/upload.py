@@ -8,7 +8,7 @@ import yaml
 
 from kubette.client import resources
 from kubette.client.rest import Client, PatchType
-from kubette.kubeadm import cluster_api, images, kubeconfigs, kubelet_config, rbac, shared_certs, tokens
+from kubette.kubeadm import addons, cluster_api, kubeconfigs, rbac, shared_certs, tokens
 from kubette.kubeadm.phases.context import Context, write_yaml
 
 _CERTS_TTL_S = 2 * 3600.0
@@ -23,7 +23,7 @@ async def upload_config(context: Context, client: Client) -> None:
     context.say('[kubelet] Creating a ConfigMap "kubelet-config" in namespace kube-system with the configuration for the kubelets in the cluster')
     stored = {
         "kubeadm-config": {"ClusterConfiguration": cluster_api.dump(context.cluster.to_dict())},
-        "kubelet-config": {"kubelet": cluster_api.dump(kubelet_config.kubelet_configuration(context.cluster))},
+        "kubelet-config": {"kubelet": cluster_api.dump(context.kubelet_document())},
     }
     maps = [cluster_api.config_map(name, "kube-system", data) for name, data in stored.items()]
     await cluster_api.ensure_all(client, [*maps, *rbac.config_readers()])
@@ -95,20 +95,9 @@ async def bootstrap_token(context: Context, client: Client) -> None:
     await cluster_api.ensure_all(client, [token, info, *rbac.bootstrap()])
 
 
-async def addons(context: Context, client: Client) -> None:
-    cluster = context.cluster
-    server = f"https://{context.local.endpoint(cluster)}"
-    coredns = {
-        "image": images.coredns(cluster.kubernetes_version, cluster.image_repository),
-        "dns_domain": cluster.dns_domain,
-        "dns_ip": cluster.dns_ip,
-    }
-    proxy = {
-        "image": images.component("kube-proxy", cluster.kubernetes_version, cluster.image_repository),
-        "server": server,
-        "pod_subnet": cluster.pod_subnet or '""',
-    }
-    await cluster_api.ensure_all(client, [*cluster_api.addon("coredns", coredns), *cluster_api.addon("kube-proxy", proxy)])
+async def apply_addons(context: Context, client: Client) -> None:
+    server = f"https://{context.local.endpoint(context.cluster)}"
+    await cluster_api.ensure_all(client, [*addons.coredns(context.cluster), *addons.kube_proxy(context.cluster, server, context.proxy_configuration)])
     context.say("[addons] Applied essential addon: CoreDNS")
     context.say("[addons] Applied essential addon: kube-proxy")
 
@@ -134,4 +123,4 @@ async def run(context: Context, client: Client) -> None:
         group.create_task(bootstrap_token(context, client))
     await marking
     finalize_kubelet(context)
-    await addons(context, client)
+    await apply_addons(context, client)
