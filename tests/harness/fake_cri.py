@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 import grpc
+
 from kubette.cri import api_pb2, services
 
 

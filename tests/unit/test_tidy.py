@@ -11,6 +11,8 @@ import pytest
 
 from kubette.init import programs
 
+pytestmark = pytest.mark.slow  # it reads everything
+
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "components"
 MODULES = {

@@ -59,6 +59,7 @@ def state(cacher: Cacher) -> dict[str, Any]:
 steps = st.lists(st.tuples(st.sampled_from(["a/x", "a/y", "b/x", "ab/x"]), st.one_of(st.none(), st.text(max_size=3))), max_size=40)
 
 
+@pytest.mark.slow
 @given(steps=steps, begin=st.integers(0, 40))
 def test_a_list_and_the_events_after_it_give_every_later_list(steps: list[tuple[str, str | None]], begin: int) -> None:
     cacher, _ = make()

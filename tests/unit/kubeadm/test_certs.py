@@ -67,6 +67,7 @@ def test_residual_time_is_in_the_largest_whole_unit(seconds: float, text: str) -
     assert tables.short_duration(seconds) == text
 
 
+@pytest.mark.slow
 def test_renewal_keeps_names_and_changes_key_and_date(place: renewal.Place) -> None:
     before = {managed.name: place.read(managed) for managed in expiration.MANAGED}
     said: list[str] = []

@@ -25,6 +25,7 @@ def openssl(*args: str) -> str:
     return subprocess.run(["openssl", *args], capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.slow
 def test_openssl_verifies_every_leaf_for_its_purpose(tmp_path: Path) -> None:
     make(tmp_path)
     for stem, authority, purpose in (
@@ -43,6 +44,7 @@ def test_openssl_verifies_every_leaf_for_its_purpose(tmp_path: Path) -> None:
         assert name in names
 
 
+@pytest.mark.slow
 def test_running_the_phase_again_keeps_every_file(tmp_path: Path) -> None:
     make(tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
@@ -52,6 +54,7 @@ def test_running_the_phase_again_keeps_every_file(tmp_path: Path) -> None:
     assert {oct(path.stat().st_mode & 0o777) for path in tmp_path.rglob("*.key")} == {"0o600"}
 
 
+@pytest.mark.slow
 def test_shared_certificates_survive_encryption_and_refuse_a_wrong_key(tmp_path: Path) -> None:
     make(tmp_path / "first")
     key = shared_certs.new_key()
@@ -63,6 +66,7 @@ def test_shared_certificates_survive_encryption_and_refuse_a_wrong_key(tmp_path:
         shared_certs.decrypt(tmp_path / "third", shared_certs.new_key(), data)
 
 
+@pytest.mark.slow
 def test_pin_is_openssls_hash_of_the_public_key(tmp_path: Path) -> None:
     make(tmp_path)
     pipeline = f"openssl x509 -pubkey -in {tmp_path / 'ca.crt'} | openssl pkey -pubin -outform der | openssl dgst -sha256 -hex"

@@ -49,6 +49,7 @@ async def test_a_bound_token_ends_with_its_pod(tmp_path: Path) -> None:
         await recogniser.authenticate(bearer(token))
 
 
+@pytest.mark.slow
 async def test_a_token_of_another_key_is_not_ours(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
