@@ -45,6 +45,7 @@ class RuntimeService:
         self._init_connected = init_connected
         self._enforced = enforced
         self._stats = stats.Collector(now)
+        self._starting: set[str] = set()  # containers whose StartContainer is under way
 
     # -- the runtime itself
 
@@ -156,10 +157,14 @@ class RuntimeService:
 
     async def StartContainer(self, request: api_pb2.StartContainerRequest) -> api_pb2.StartContainerResponse:
         container = self._container(request.container_id)
-        await self._containers.start(container)
-        self._publish(container.id, container.status.sandbox_id, api_pb2.CONTAINER_STARTED_EVENT)
-        if container.status.state == api_pb2.CONTAINER_EXITED:
-            self._publish(container.id, container.status.sandbox_id, api_pb2.CONTAINER_STOPPED_EVENT)
+        self._starting.add(container.id)
+        try:
+            await self._containers.start(container)
+            self._publish(container.id, container.status.sandbox_id, api_pb2.CONTAINER_STARTED_EVENT)
+            if container.status.state == api_pb2.CONTAINER_EXITED:
+                self._publish(container.id, container.status.sandbox_id, api_pb2.CONTAINER_STOPPED_EVENT)
+        finally:
+            self._starting.discard(container.id)
         return api_pb2.StartContainerResponse()
 
     async def StopContainer(self, request: api_pb2.StopContainerRequest) -> api_pb2.StopContainerResponse:
@@ -298,7 +303,8 @@ class RuntimeService:
         record_id = name.removeprefix("cri-").removesuffix(".scope")
         container = self._containers.store.get(record_id)
         if container is not None:
-            if self._containers.unit_changed(container, unit):
+            # Of one that is being started, StartContainer tells the end, after it has told the start.
+            if self._containers.unit_changed(container, unit) and container.id not in self._starting:
                 self._publish(container.id, container.status.sandbox_id, api_pb2.CONTAINER_STOPPED_EVENT)
             return
         sandbox = self._sandboxes.store.get(record_id)
