@@ -11,14 +11,16 @@ import struct
 from types import TracebackType
 
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK, _RTM_NEWADDR, _RTM_NEWROUTE, _RTM_DELROUTE = 16, 17, 18, 20, 24, 25
+_RTM_SETLINK = 19
 _REQUEST, _ACK, _CREATE, _EXCL, _REPLACE = 1, 4, 0x400, 0x200, 0x100
 _IFF_UP = 1
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 1, 3, 4, 10, 18, 28
-_IFLA_STATS64 = 23
+_IFLA_STATS64, _IFLA_PROTINFO, _IFLA_BRPORT_MODE, _NLA_NESTED = 23, 12, 4, 0x8000
 _INFO_KIND, _INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
 _NLMSG_ERROR = 2
+_AF_BRIDGE = 7
 _TABLE_MAIN, _PROTOCOL_STATIC, _UNICAST, _SCOPE_UNIVERSE, _SCOPE_LINK = 254, 4, 1, 0, 253
 _TIMEOUT_S = 5.0
 
@@ -32,8 +34,8 @@ def _name(name: str) -> bytes:
     return _attribute(_IFLA_IFNAME, name.encode() + b"\0")
 
 
-def _link(index: int = 0, flags: int = 0, change: int = 0) -> bytes:
-    return struct.pack("=BxHiII", socket.AF_UNSPEC, 0, index, flags, change)
+def _link(index: int = 0, flags: int = 0, change: int = 0, family: int = socket.AF_UNSPEC) -> bytes:
+    return struct.pack("=BxHiII", family, 0, index, flags, change)
 
 
 def attributes(data: bytes) -> dict[int, bytes]:
@@ -113,6 +115,11 @@ class Netlink:
         """Bring a link up, enslaved to a bridge when one is given."""
         body = _attribute(_IFLA_MASTER, struct.pack("=I", master)) if master else b""
         self._call(_RTM_NEWLINK, 0, _link(index, _IFF_UP, _IFF_UP) + body, "set link up")
+
+    def set_hairpin(self, index: int) -> None:
+        """Let a port of a bridge get back what it sent."""
+        mode = _attribute(_IFLA_PROTINFO | _NLA_NESTED, _attribute(_IFLA_BRPORT_MODE, b"\1"))
+        self._call(_RTM_SETLINK, 0, _link(index, family=_AF_BRIDGE) + mode, "set hairpin mode")
 
     def set_hardware_address(self, index: int, address: bytes) -> None:
         self._call(_RTM_NEWLINK, 0, _link(index) + _attribute(_IFLA_ADDRESS, address), "set hardware address")

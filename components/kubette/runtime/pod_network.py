@@ -37,6 +37,7 @@ def conflist(pod_cidr: str) -> dict[str, Any]:
                 "type": "bridge",
                 "bridge": BRIDGE,
                 "isGateway": True,
+                "hairpinMode": True,
                 "ipMasq": False,
                 "ipam": {"type": "host-local", "ranges": [[{"subnet": pod_cidr}]], "routes": [{"dst": "0.0.0.0/0"}]},
             },
@@ -137,6 +138,8 @@ class PodNetwork:
             index = link.index(host_end)
             assert index is not None, "the veth was just made"
             link.set_up(index, master=bridge)
+            # Where br_netfilter is at work, the bridge itself forwards what kube-proxy sends to another pod: also a pod's request to its own service.
+            link.set_hairpin(index)
         with syscalls.in_network_namespace(namespace), netlink.Netlink() as link:
             index = link.index(INTERFACE)
             assert index is not None, "the veth's other end is in the pod"
