@@ -13,7 +13,7 @@ from typing import Protocol
 from kubette.component_base import logs
 from kubette.etcd.wal import Wal
 from kubette.raft.core import Role
-from kubette.raft.messages import Entry, HardState, Message, ProposalDropped, ReadState, Snapshot
+from kubette.raft.messages import Entry, HardState, Message, MessageType, ProposalDropped, ReadState, Snapshot
 from kubette.raft.node import Node
 
 log = logs.logger(__name__)
@@ -41,9 +41,9 @@ class StateMachine(Protocol):
 
 
 class RaftLoop:
-    """Runs a node on a log. `send` hands messages to the transport."""
+    """Runs a node on a log. `send` hands messages to the transport and answers those it had to drop."""
 
-    def __init__(self, node: Node, wal: Wal, machine: StateMachine, send: Callable[[Sequence[Message]], None], tick_s: float) -> None:
+    def __init__(self, node: Node, wal: Wal, machine: StateMachine, send: Callable[[Sequence[Message]], Sequence[Message]], tick_s: float) -> None:
         self.node = node
         self._wal = wal
         self._machine = machine
@@ -165,14 +165,17 @@ class RaftLoop:
             return
         try:
             self.node.propose(datas)
+            messages, _ = self.node.take_immediate()
+            dropped = self._send(messages) if messages else ()
+            is_lost = any(message.type is MessageType.PROP for message in dropped)
         except ProposalDropped:
+            is_lost = True
+        if is_lost:
+            # No leader, or no way to it yet (a member that has just started): the leader has not seen these.
             self._proposals.extendleft(reversed(taken))
             self._held = True
             return
         self._machine.proposed([request_id for request_id, _ in taken], self.node.raft.term)
-        messages, _ = self.node.take_immediate()
-        if messages:
-            self._send(messages)
 
     async def _carry_out(self) -> None:
         ready = self.node.ready()

@@ -97,11 +97,13 @@ class Transport:
 
     # Sending
 
-    def send(self, messages: Sequence[Message]) -> None:
-        """Hand messages to the streams; what cannot be sent is dropped, and Raft is told."""
+    def send(self, messages: Sequence[Message]) -> list[Message]:
+        """Hand messages to the streams; what cannot be sent is dropped, Raft is told, and it is answered."""
+        dropped = []
         for message in messages:
             peer = self._peers.get(message.to)
             if peer is None:
+                dropped.append(message)
                 continue
             if message.type is MessageType.SNAP:
                 if not peer.snapshot_under_way:
@@ -111,6 +113,7 @@ class Transport:
             writer = peer.writer
             if writer is None:
                 self._unreachable(peer)
+                dropped.append(message)
                 continue
             data = raft_codec.message_bytes(message)
             writer.write(_LENGTH.pack(len(data)) + data)
@@ -119,6 +122,7 @@ class Transport:
                 log.warning("Cut a peer that does not read", peer=f"{peer.id:x}")
                 writer.transport.abort()
                 peer.writer = None
+        return dropped
 
     def _unreachable(self, peer: Peer) -> None:
         # Not from inside `send`: the Raft loop may be in the middle of a step.
