@@ -6,9 +6,14 @@ silently absent judges nothing. `@pytest.mark.root` skips for an ordinary user.
 
 import os
 
+import hypothesis
 import pytest
 
 from harness import judges
+
+# The same examples in every run (scripts/simulate and --hypothesis-seed explore), and no judgement of speed: the machine may be busy.
+hypothesis.settings.register_profile("kubette", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("kubette")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
