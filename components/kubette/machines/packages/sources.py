@@ -16,6 +16,7 @@ class Source:
     suite: str
     components: tuple[str, ...] = ()
     signed_by: str = ""
+    trusted: bool = False
 
     @property
     def name(self) -> str:
@@ -78,4 +79,4 @@ def _entry(rest: str, malformed: str) -> Source:
         raise SourcesError(f"{malformed} (absolute Suite Component)")
     if not suite.endswith("/") and not components:
         raise SourcesError(f"{malformed} (Component)")
-    return Source(uri, suite, tuple(components), options.get("signed-by", ""))
+    return Source(uri, suite, tuple(components), options.get("signed-by", ""), options.get("trusted", "") == "yes")
