@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from kubette.component_base import logs, tls
+from kubette.component_base import logs, notify, tls
 from kubette.component_base.metrics import Registry
 from kubette.component_base.run import StartupError
 from kubette.etcd import bootstrap, compactor, transport
@@ -23,6 +23,8 @@ from kubette.etcd.services.json_gateway import JsonGateway, streams_body
 from kubette.etcd.services.kv import KV
 from kubette.etcd.services.lease import Lease
 from kubette.etcd.services.maintenance import Maintenance
+from kubette.etcd.services.v2_keys import V2Keys
+from kubette.etcd.services.v2_members import V2Members
 from kubette.etcd.services.watch import Watch
 from kubette.etcd.transport import SNAPSHOT_PATH, Transport
 from kubette.etcd.version import cluster_version
@@ -91,11 +93,14 @@ class _Services:
             **self.maintenance.methods(),
         }
 
-        self._gateway = JsonGateway(self.methods)
+        self._rooms = (JsonGateway(self.methods), V2Keys(server), V2Members(server, self.cluster, config.name))
 
     async def handle_client(self, request: http1.Request) -> http1.Response:
-        answer = await self._gateway.handle(request)
-        return answer if answer is not None else await self.health.handle(request)
+        for room in self._rooms:
+            answer = await room.handle(request)
+            if answer is not None:
+                return answer
+        return await self.health.handle(request)
 
     async def handle_peer(self, request: http1.Request) -> http1.Response:
         answer = await self._questions.handle(request)
@@ -130,6 +135,7 @@ async def _run(stack: contextlib.AsyncExitStack, scope: Scope, config: Config, s
     handler = GrpcHandler(services.methods, config.max_request_bytes + REQUEST_OVERHEAD_BYTES, scope)
     for url in config.listen_client_urls:
         await _listen(stack, url, client_context, handler, services.handle_client, scope, streams_body)
+    notify.ready()
     log.info("Ready to serve client requests", member=f"{server.member_id:x}", cluster=f"{server.cluster_id:x}")
     # What was loaded lives as long as the process: the collector need not look at it again.
     gc.collect()
@@ -162,6 +168,7 @@ async def _housekeeping(config: Config, server: Server, services: _Services) -> 
         await asyncio.sleep(HOUSEKEEPING_S)
         server.expire_requests()
         server.retry_reads()
+        server.expire_v2()
         services.watch.answer_progress()
         now = server.clock.monotonic()
         if server.lead:

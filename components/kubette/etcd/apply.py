@@ -9,11 +9,13 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from kubette.etcd import v2_apply
 from kubette.etcd.lessor import LeaseExistsError, LeaseNotFoundError, LeaseTtlTooLargeError, Lessor
 from kubette.etcd.membership import Membership
 from kubette.etcd.mvcc.store import Change, CompactedError, FutureRevisionError, Store, Transaction
 from kubette.etcd.mvcc.watchers import WatcherHub
 from kubette.etcd.ranges import encode_range
+from kubette.etcd.v2_store import Event, V2Error, V2Store
 from kubette.etcd.wire import bytes_field, int_field
 from kubette.etcd_api import errors
 from kubette.etcd_api import rpc_pb2 as pb
@@ -36,6 +38,7 @@ class State:
     hub: WatcherHub
     lessor: Lessor
     membership: Membership
+    v2: V2Store = field(default_factory=V2Store)
     alarms: dict[tuple[int, int], None] = field(default_factory=dict)  # (alarm type, member)
     applied_index: int = 0
     applied_term: int = 0
@@ -57,10 +60,11 @@ class State:
 
 
 class Applier:
-    """Applies requests to the state. `header` gives the bytes of an answer's header at a revision."""
+    """Applies requests to the state. `header` gives the bytes of an answer's header at a revision, `wall` the time (for answers only)."""
 
-    def __init__(self, state: State, header: Callable[[int], bytes]) -> None:
+    def __init__(self, state: State, header: Callable[[int], bytes], wall: Callable[[], float] = lambda: 0.0) -> None:
         self._state = state
+        self._wall = wall
         self._header = header
         self._handlers: dict[str, Callable[..., bytes]] = {
             "put": self._put,
@@ -323,19 +327,53 @@ class Applier:
 
     def _member_attributes(self, request: ClusterMemberAttrSetRequest, now: float) -> bytes:
         attributes = request.member_attributes
-        self._state.membership.set_attributes(request.member_ID, attributes.name, attributes.client_urls)
+        self._set_attributes(request.member_ID, attributes.name, attributes.client_urls)
         return b""
+
+    def _set_attributes(self, member: int, name: str, client_urls: Iterable[str]) -> None:
+        members = self._state.membership
+        members.set_attributes(member, name, client_urls)
+        if member in members.members:
+            v2_apply.record_attributes(self._state.v2, members.members[member])
 
     def _cluster_version(self, request: object, now: float) -> bytes:
-        self._state.membership.version = getattr(request, "ver", "")
+        self._set_version(getattr(request, "ver", ""))
         return b""
 
+    def _set_version(self, version: str) -> None:
+        self._state.membership.version = version
+        v2_apply.record_version(self._state.v2, version)
+
+    # The v2 store
+
     def _v2(self, request: V2Request, now: float) -> bytes:
-        """The two things that etcd up to 3.5 says through the v2 store: a member's attributes, the cluster's version."""
-        parts = request.Path.strip("/").split("/")
-        if request.Method == "PUT" and parts == ["0", "version"]:
-            self._state.membership.version = request.Val
-        elif request.Method == "PUT" and len(parts) == 4 and parts[:2] == ["0", "members"] and parts[3] == "attributes":
+        """A request of the v2 API, or what etcd up to 3.5 says by it: a member's attributes, the cluster's version."""
+        member = v2_apply.member_path(request)
+        if member:
             attributes = json.loads(request.Val)
-            self._state.membership.set_attributes(int(parts[2], 16), attributes.get("name", ""), attributes.get("clientURLs") or ())
-        return b""
+            self._set_attributes(member, attributes.get("name", ""), attributes.get("clientURLs") or ())
+            return b""
+        if v2_apply.sets_version(request):
+            self._set_version(request.Val)
+            return b""
+        self._state.v2.now = int(self._wall() * 1e9)
+        event = v2_apply.apply(self._state.v2, request)
+        return b"" if event is None else encode_event(event)
+
+    def read_v2(self, path: str, recursive: bool, ordered: bool) -> bytes:
+        """A read of this member's v2 store, outside the log. Raises V2Error."""
+        self._state.v2.now = int(self._wall() * 1e9)
+        return encode_event(self._state.v2.get(path, recursive, ordered))
+
+    def replay_v2(self, request: InternalRaftRequest) -> None:
+        """An entry that the rest of the state has seen already: the v2 store, which is saved less often, has not."""
+        try:
+            if request.HasField("v2"):
+                v2_apply.apply(self._state.v2, request.v2)
+        except V2Error:
+            pass  # an answer, of which nobody waits for any more
+
+
+def encode_event(event: Event) -> bytes:
+    """What whoever waits for a v2 request gets."""
+    return json.dumps({"index": event.index, "created": event.created, "event": event.document}).encode()

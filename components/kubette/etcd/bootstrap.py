@@ -124,6 +124,8 @@ def _open(config: Config, wal_dir: Path, snap_directory: Path, fresh: bool, seed
         snapshotter.load_database(database, state)
     if state.applied_index < snapshot.index:
         raise StartupError(f"snap: database {database} is at index {state.applied_index}, older than its snapshot at {snapshot.index}")
+    if snapshot.index:
+        snapshotter.load_v2(state, snapshot.data)
     metadata = Metadata.FromString(contents.metadata)
     raft_log = RaftLog(snapshot, contents.entries)
     options = Options(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kubette.component_base import logs
-from kubette.etcd import membership, raft_codec, snapshotter
+from kubette.etcd import membership, raft_codec, snapshotter, v2_apply
 from kubette.etcd.apply import Applier, State
 from kubette.etcd.lessor import Lessor
 from kubette.etcd.mvcc.store import Store
@@ -62,7 +62,7 @@ class Server:
         self._election_s = election_s
         self._snap_directory = snap_directory
         self._header_prefix = int_field(1, cluster_id) + int_field(2, member_id)
-        self.applier = Applier(state, self.header)
+        self.applier = Applier(state, self.header, clock.wall)
         self.raft: RaftLoop
         self.node: Node
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
@@ -257,7 +257,9 @@ class Server:
                 self._apply_conf_change(entry)
             elif entry.data and entry.index > state.applied_index:
                 self._apply_normal(entry.data, now)
-            elif not entry.data:
+            elif entry.data:
+                self.applier.replay_v2(_request_of(entry.data))
+            else:
                 self._fail_lost(entry.term)
             if entry.index > state.applied_index:
                 state.applied_index, state.applied_term = entry.index, entry.term
@@ -274,11 +276,7 @@ class Server:
             self.ready.set()
 
     def _apply_normal(self, data: bytes, now: float) -> None:
-        try:
-            request = InternalRaftRequest.FromString(data)
-        except Exception:
-            # etcd up to 3.4 writes some v2 requests without the envelope.
-            request = InternalRaftRequest(v2=V2Request.FromString(data))
+        request = _request_of(data)
         result = self.applier.apply(request, now)
         future = self._waiting.pop(request.header.ID, None)
         if future is not None and not future.done():
@@ -305,6 +303,7 @@ class Server:
         else:
             if fresh:
                 members.apply_change(change, context)
+            v2_apply.record_change(self.state.v2, change, members.members.get)
             self._members_changed()
         future = self._waiting.pop(change_id, None)
         if future is not None and not future.done():
@@ -350,6 +349,16 @@ class Server:
                     await self.lease_wake.wait()
             except TimeoutError:
                 pass
+
+    def expire_v2(self) -> None:
+        """As leader, let the nodes of the v2 store expire whose time is over; called every tick or so."""
+        due = self.state.v2.next_expiration
+        now = int(self.clock.wall() * 1e9)
+        if self.is_leader and due and due <= now:
+            try:
+                self.propose(2, V2Request(Method="SYNC", Time=now).SerializeToString()).add_done_callback(_forget)
+            except RpcError as error:
+                log.v(1, "Could not expire keys of the v2 store yet", err=error)
 
     # Watchers that lag
 
@@ -404,6 +413,7 @@ class Server:
         state.lessor.primary = primary
         state.membership.removed, state.membership.version = fresh.membership.removed, fresh.membership.version
         state.alarms, state.applied_index, state.applied_term = fresh.alarms, snapshot.index, snapshot.term
+        snapshotter.load_v2(state, snapshot.data)
         state.hub.replace_store(state.store)
         self.sync_watchers.set()
         self._snapshot_index = snapshot.index
@@ -445,6 +455,14 @@ class Server:
                 except RpcError as error:
                     log.v(1, "Could not set the cluster's version yet", err=error)
             await asyncio.sleep(self._election_s)
+
+
+def _request_of(data: bytes) -> InternalRaftRequest:
+    try:
+        return InternalRaftRequest.FromString(data)
+    except Exception:
+        # etcd up to 3.4 writes some v2 requests without the envelope.
+        return InternalRaftRequest(v2=V2Request.FromString(data))
 
 
 def empty_state(min_ttl: int) -> State:

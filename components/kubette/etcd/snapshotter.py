@@ -1,5 +1,5 @@
-"""Snapshots on disk, as etcd lays them out: `member/snap/<term>-<index>.snap` says which configuration and position, and
-`member/snap/db` (a bbolt file) holds the data.
+"""Snapshots on disk, as etcd lays them out: `member/snap/<term>-<index>.snap` says which configuration and position (and holds the
+small v2 store), and `member/snap/db` (a bbolt file) holds the data.
 
 The database is written first, under another name, and carries its own position (`consistent_index`): whichever file a crash
 leaves behind, data and position always belong together (RELIABILITY, lesson 4).
@@ -15,9 +15,10 @@ from typing import BinaryIO
 
 import google_crc32c
 
-from kubette.etcd import bbolt, membership, raft_codec
+from kubette.etcd import bbolt, membership, raft_codec, v2_apply
 from kubette.etcd.apply import State
 from kubette.etcd.mvcc import revision
+from kubette.etcd.v2_store import V2Store
 from kubette.etcd_api import rpc_pb2 as pb
 from kubette.etcd_api.lease_pb2 import Lease as LeaseMessage
 from kubette.etcd_api.raft_pb2 import Snapshot as SnapshotMessage
@@ -75,7 +76,8 @@ def capture(state: State, conf_state: ConfState) -> Image:
         b"members_removed": sorted((b"%x" % member, b"removed") for member in state.membership.removed),
         b"meta": sorted(meta),
     }
-    snapshot = Snapshot(state.applied_index, state.applied_term, conf_state)
+    # The .snap file of etcd up to 3.5 carries the v2 store, the members in it: a real one can go on from our directory.
+    snapshot = Snapshot(state.applied_index, state.applied_term, conf_state, state.v2.save())
     return Image(snapshot, order, records, tombstones, small)
 
 
@@ -155,6 +157,19 @@ def load_database(path: Path, state: State) -> ConfState | None:
         return _fill(bbolt.Database.open(path), state)
     except (bbolt.BboltError, ValueError, struct.error) as error:
         raise SnapshotError(f"snap: cannot read {path}: {error}") from error
+
+
+def load_v2(state: State, data: bytes) -> None:
+    """Fill the v2 store with what a snapshot says, after everything else is loaded. Raises SnapshotError."""
+    if not data:
+        members = state.membership
+        state.v2 = V2Store()
+        v2_apply.seed(state.v2, members.sorted(), sorted(members.removed), members.version)
+        return
+    try:
+        state.v2.restore(data)
+    except ValueError as error:
+        raise SnapshotError(f"snap: cannot read the v2 store: {error}") from error
 
 
 def _fill(database: bbolt.Database, state: State) -> ConfState | None:

@@ -47,7 +47,8 @@ def test_a_snapshot_restores_keys_leases_members_and_position(tmp_path: Path) ->
     state.applied_index, state.applied_term = 12, 3
     conf_state = ConfState((5,), (9,))
     snapshotter.save(tmp_path, snapshotter.capture(state, conf_state))
-    assert snapshotter.load_newest(tmp_path, [(12, 3)]) == Snapshot(12, 3, conf_state)
+    loaded = snapshotter.load_newest(tmp_path, [(12, 3)])
+    assert loaded == Snapshot(12, 3, conf_state, state.v2.save())
     assert snapshotter.load_newest(tmp_path, [(11, 3)]) is None
     again = empty_state(1)
     assert snapshotter.load_database(tmp_path / "db", again) == conf_state
