@@ -5,14 +5,13 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import aiohttp
 import yaml
 
 from kubette.apimachinery.status import ApiError
 from kubette.client import resources as r
 from kubette.client.kubeconfig import ClientConfig, from_document, from_file
 from kubette.client.resources import Resource
-from kubette.client.rest import Client
+from kubette.client.rest import FAILURES, Client
 
 _KINDS = {
     res.kind: res
@@ -55,7 +54,8 @@ async def ensure(client: Client, body: dict[str, Any]) -> None:
     try:
         await client.create(resource, namespace, body)
     except ApiError as error:
-        if error.reason != "AlreadyExists":
+        # A Service that is there is refused for its ClusterIP, which it holds itself, before its name is looked at.
+        if error.reason != "AlreadyExists" and not (error.reason == "Invalid" and body["kind"] == "Service"):
             raise
         current = await client.get(resource, namespace, metadata["name"])
         version = {"resourceVersion": current["metadata"]["resourceVersion"]}
@@ -76,7 +76,7 @@ async def retried(work: Callable[[], Awaitable[T]], timeout_s: float = _RETRY_TI
     while True:
         try:
             return await work()
-        except* (ApiError, aiohttp.ClientError, OSError, TimeoutError) as group:
+        except* (*FAILURES, OSError, TimeoutError) as group:
             failure = group.exceptions[0]
             while isinstance(failure, BaseExceptionGroup):
                 failure = failure.exceptions[0]

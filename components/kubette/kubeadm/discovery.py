@@ -7,15 +7,15 @@ again over TLS verified with that CA.
 import base64
 import hashlib
 import hmac
+from pathlib import Path
 from typing import Any
 
-import aiohttp
 import yaml
 
-from kubette.apimachinery.status import ApiError
-from kubette.client import resources
+from kubette.client import kubeconfig, resources
 from kubette.client.kubeconfig import ClientConfig
-from kubette.kubeadm import cluster_api
+from kubette.client.rest import FAILURES
+from kubette.kubeadm import cluster_api, kubeconfigs
 from kubette.kubeadm.config import ConfigError, parse_token
 
 TIMEOUT_S = 300.0
@@ -69,7 +69,7 @@ async def discover(endpoint: str, token: str, pins: list[str], timeout_s: float 
 
         try:
             return await cluster_api.retried(once, timeout_s)
-        except (ApiError, TimeoutError, aiohttp.ClientError, OSError) as error:
+        except (*FAILURES, TimeoutError, OSError) as error:
             raise ConfigError(f"couldn't validate the identity of the API Server: {error}") from error
 
     data = await read(ClientConfig(server=f"https://{endpoint}", insecure_skip_tls_verify=True))
@@ -87,3 +87,27 @@ async def discover(endpoint: str, token: str, pins: list[str], timeout_s: float 
             "couldn't validate the identity of the API Server: the second kubeconfig from the cluster-info ConfigMap differs from the first"
         )
     return str(cluster["server"]), ca
+
+
+def from_file(path: str, tls_bootstrap_token: str) -> dict[str, Any]:
+    """The kubeconfig of `--discovery-file`, with the token as its user when it has none. Raises ConfigError."""
+    try:
+        document = kubeconfig.read_document(path)
+        settings = kubeconfig.from_document(document)
+        entry = next(c["cluster"] for c in document["clusters"] if c["cluster"].get("server"))
+    except (kubeconfig.KubeconfigError, StopIteration, KeyError, TypeError) as error:
+        raise ConfigError(f"couldn't validate the identity of the API Server: failed to load discovery file {path}: {error}") from error
+    ca = settings.ca_data.encode() or (Path(settings.ca_file).read_bytes() if settings.ca_file else b"")
+    if not ca:
+        raise ConfigError(f"couldn't validate the identity of the API Server: the discovery file {path} has no certificate-authority")
+    if tls_bootstrap_token:
+        return kubeconfigs.with_token(entry["server"], "kubernetes", "tls-bootstrap-token-user", ca, tls_bootstrap_token)
+    if settings.token:
+        return kubeconfigs.with_token(entry["server"], "kubernetes", "kubelet-bootstrap", ca, settings.token)
+    if settings.cert_data and settings.key_data:
+        return kubeconfigs.with_certificate(
+            entry["server"], "kubernetes", "kubelet-bootstrap", ca, settings.cert_data.encode(), settings.key_data.encode()
+        )
+    raise ConfigError(
+        "discovery.tlsBootstrapToken: Required value: the discovery file has no credentials: a token for the TLS bootstrap must be given"
+    )

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from kubette.component_base import flags
 from kubette.kubeadm.config import Cluster, ConfigError, Local
 from kubette.stdx import files
 
@@ -78,6 +79,13 @@ def leaves(cluster: Cluster, local: Local) -> list[Leaf]:
         Leaf("etcd/healthcheck-client", "etcd/ca", "kube-etcd-healthcheck-client", client=True),
         Leaf("apiserver-etcd-client", "etcd/ca", "kube-apiserver-etcd-client", client=True),
     ]
+
+
+def validities(cluster: Cluster) -> tuple[datetime.timedelta, datetime.timedelta]:
+    """How long a new authority and a new leaf are valid in this cluster."""
+    periods = (cluster.ca_validity, cluster.certificate_validity)
+    authority, leaf = (datetime.timedelta(seconds=flags.parse_duration(period)) for period in periods)
+    return authority, leaf
 
 
 def new_keys(count: int) -> list[Key]:

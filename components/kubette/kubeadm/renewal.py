@@ -81,7 +81,13 @@ def findings(place: Place) -> tuple[list[Finding], list[Finding]]:
     return leaves, authorities
 
 
-def renew(place: Place, chosen: list[Managed], now: datetime.datetime, say: Callable[[str], None]) -> None:
+def renew(
+    place: Place,
+    chosen: list[Managed],
+    now: datetime.datetime,
+    say: Callable[[str], None],
+    validity: datetime.timedelta = pki.LEAF_VALIDITY,
+) -> None:
     """Renew what is there, and say of each what happened. Raises ConfigError when a CA cannot be used."""
     found = {managed: place.read(managed) for managed in chosen}
     keys = iter(pki.new_keys(sum(certificate is not None for certificate in found.values())))
@@ -91,10 +97,12 @@ def renew(place: Place, chosen: list[Managed], now: datetime.datetime, say: Call
         elif place.is_external(managed.authority):
             say(f"Detected external {managed.authority}, {managed.long_name} can't be renewed")
         else:
-            renew_one(place, managed, certificate, next(keys), now)
+            renew_one(place, managed, certificate, next(keys), now, validity)
             say(f"{managed.long_name} renewed")
 
 
-def renew_one(place: Place, managed: Managed, certificate: x509.Certificate, key: pki.Key, now: datetime.datetime) -> None:
+def renew_one(
+    place: Place, managed: Managed, certificate: x509.Certificate, key: pki.Key, now: datetime.datetime, validity: datetime.timedelta
+) -> None:
     authority = pki.load_authority(place.certificates, managed.authority)
-    place.write(managed, pki.renewed(certificate, key, authority, now), key, authority.certificate)
+    place.write(managed, pki.renewed(certificate, key, authority, now, validity), key, authority.certificate)

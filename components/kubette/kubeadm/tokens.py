@@ -4,11 +4,13 @@ import base64
 import datetime
 import secrets
 import string
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from kubette.client import resources
 from kubette.client.rest import Client
+from kubette.component_base import flags
 from kubette.kubeadm import cluster_api, config, rbac
 
 TYPE = "bootstrap.kubernetes.io/token"
@@ -46,6 +48,20 @@ def body(
         fields["expiration"] = (now + datetime.timedelta(seconds=ttl_s)).strftime("%Y-%m-%dT%H:%M:%SZ")
     encoded = {key: base64.b64encode(value.encode()).decode() for key, value in fields.items()}
     return cluster_api.secret(f"bootstrap-token-{token_id}", "kube-system", TYPE, encoded)
+
+
+def from_wish(wish: Mapping[str, Any], ttl_s: float, now: datetime.datetime) -> dict[str, Any]:
+    """The Secret of one of InitConfiguration's bootstrapTokens; `ttl_s` is for one that says nothing of its end. Raises ConfigError."""
+    groups = wish.get("groups")
+    if wish.get("expires"):
+        ttl_s = (datetime.datetime.fromisoformat(wish["expires"]) - now).total_seconds()
+    elif wish.get("ttl"):
+        ttl_s = flags.parse_duration(wish["ttl"])
+    made = body(wish["token"], ttl_s, now, wish.get("description", ""), (rbac.BOOTSTRAP_GROUP,) if groups is None else tuple(groups))
+    if wish.get("usages"):
+        for usage in {"signing", "authentication"} - set(wish["usages"]):
+            del made["data"][f"usage-bootstrap-{usage}"]
+    return made
 
 
 def parse(secret: dict[str, Any]) -> Token | None:

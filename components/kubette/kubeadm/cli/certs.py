@@ -55,7 +55,7 @@ def check_expiration(flag_set: FlagSet, words: list[str]) -> int:
 def renew(flag_set: FlagSet, words: list[str]) -> int:
     _flags(flag_set)
     options = command_line.parse(flag_set, words, arguments=1)
-    from kubette.kubeadm import expiration, renewal
+    from kubette.kubeadm import expiration, pki, renewal
 
     known = {managed.name: managed for managed in expiration.MANAGED}
     if not options.args:
@@ -66,7 +66,8 @@ def renew(flag_set: FlagSet, words: list[str]) -> int:
     cluster = _cluster(options, "renew")
     say("")
     chosen = list(known.values()) if wanted == "all" else [known[wanted]]
-    renewal.renew(renewal.Place(_directory(options, cluster), Path(config.KUBERNETES_DIR)), chosen, command_line.now(), say)
+    place = renewal.Place(_directory(options, cluster), Path(config.KUBERNETES_DIR))
+    renewal.renew(place, chosen, command_line.now(), say, pki.validities(cluster)[1])
     if wanted == "all":
         say(_RESTART)
     return 0

@@ -9,6 +9,7 @@ import yaml
 
 from kubette.kubeadm import config, kubelet_config
 from kubette.kubeadm.config import Cluster, Local
+from kubette.kubeadm.joining import Discovery
 from kubette.stdx import files
 
 
@@ -33,9 +34,13 @@ class Context:
     certificate_key: str = ""
     skip_token_print: bool = False
     control_plane: bool = True
+    bootstrap_tokens: list[dict[str, Any]] = field(default_factory=list)  # of --config; the first is the one that init prints
+    discovery: Discovery | None = None  # for a machine that joins
     # For a machine that joins: the cluster's own. For init: what --config wants to be different from the defaults.
     kubelet_configuration: dict[str, Any] = field(default_factory=dict)
     proxy_configuration: dict[str, Any] = field(default_factory=dict)
+    # What discovery found: a kubeconfig with the rights of the bootstrap token (or of the discovery file).
+    bootstrap: dict[str, Any] = field(default_factory=dict)
 
     def kubelet_document(self) -> dict[str, Any]:
         """The KubeletConfiguration of the cluster's machines."""

@@ -1,33 +1,98 @@
-"""`kubeadm init`: the phases in upstream's order."""
+"""`kubeadm init`: its phases in upstream's order."""
 
 import datetime
+from collections.abc import Awaitable, Callable, Sequence
 
+from kubette.client.rest import Client
 from kubette.kubeadm import cluster_api, config, pki, rbac
 from kubette.kubeadm.phases import certs, control_plane, kubeconfig, kubelet_start, preflight, upload, wait_control_plane
-from kubette.kubeadm.phases.context import Context, PhaseError
+from kubette.kubeadm.phases.context import Context
+from kubette.kubeadm.phases.workflow import Phase
 
 
-async def run(context: Context) -> None:
-    """Raises PhaseError naming the phase that failed."""
-    now = datetime.datetime.now(datetime.UTC)
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
+
+
+async def _preflight(context: Context, _: Sequence[str]) -> None:
     context.say(f"[init] Using Kubernetes version: {context.cluster.kubernetes_version}")
     preflight.run(context, joining=False)
-    certs.run(context, now)
-    kubeconfig.run(context, now)
+
+
+async def _certs(context: Context, chosen: Sequence[str]) -> None:
+    certs.run(context, _now(), chosen)
+
+
+async def _kubeconfig(context: Context, chosen: Sequence[str]) -> None:
+    kubeconfig.run(context, _now(), chosen)
+
+
+async def _etcd(context: Context, _: Sequence[str]) -> None:
     control_plane.run_etcd(context)
-    control_plane.run(context)
+
+
+async def _control_plane(context: Context, chosen: Sequence[str]) -> None:
+    control_plane.run(context, chosen)
+
+
+async def _kubelet_start(context: Context, _: Sequence[str]) -> None:
     await kubelet_start.run(context)
+
+
+async def _wait(context: Context, _: Sequence[str]) -> None:
+    """Healthy also means: admin.conf may do what the next phases do."""
     await wait_control_plane.run(context)
     async with cluster_api.connect(context.super_admin_conf) as client:
         await cluster_api.retried(lambda: cluster_api.ensure(client, rbac.cluster_admins()))
-    async with cluster_api.connect(context.admin_conf) as client:
-        try:
-            await upload.run(context, client)
-        except* Exception as group:
-            failure: BaseException = group
-            while isinstance(failure, BaseExceptionGroup):
-                failure = failure.exceptions[0]
-            raise PhaseError("upload", str(failure) or type(failure).__name__) from failure
+
+
+async def _finalize(context: Context, _: Sequence[str]) -> None:
+    upload.finalize_kubelet(context)
+
+
+async def _show_join_command(context: Context, _: Sequence[str]) -> None:
+    context.say(epilogue(context))
+
+
+def _as_admin(work: Callable[[Context, Client, Sequence[str]], Awaitable[None]]) -> Callable[[Context, Sequence[str]], Awaitable[None]]:
+    async def run(context: Context, chosen: Sequence[str]) -> None:
+        async with cluster_api.connect(context.admin_conf) as client:
+            await work(context, client, chosen)
+
+    return run
+
+
+PHASES = (
+    Phase("preflight", "Run pre-flight checks", _preflight),
+    Phase("certs", "Certificate generation", _certs, tuple(certs.STEMS)),
+    Phase(
+        "kubeconfig",
+        "Generate all kubeconfig files necessary to establish the control plane and the admin kubeconfig file",
+        _kubeconfig,
+        tuple(kubeconfig.PHASES),
+    ),
+    Phase("etcd", "Generate static Pod manifest file for local etcd", _etcd, ("local",)),
+    Phase(
+        "control-plane",
+        "Generate all static Pod manifest files necessary to establish the control plane",
+        _control_plane,
+        tuple(control_plane.PHASES),
+    ),
+    Phase("kubelet-start", "Write kubelet settings and (re)start the kubelet", _kubelet_start),
+    Phase("wait-control-plane", "Wait for the control plane to start", _wait),
+    Phase("upload-config", "Upload the kubeadm and kubelet configuration to a ConfigMap", _as_admin(upload.upload_config), tuple(upload.CONFIG_MAPS)),
+    Phase("upload-certs", "Upload certificates to kubeadm-certs", _as_admin(lambda context, client, _: upload.upload_certs(context, client))),
+    Phase("mark-control-plane", "Mark a node as a control-plane", _as_admin(lambda context, client, _: upload.mark_control_plane(context, client))),
+    Phase(
+        "bootstrap-token",
+        "Generates bootstrap tokens used to join a node to a cluster",
+        _as_admin(lambda context, client, _: upload.bootstrap_token(context, client)),
+        beside=True,
+    ),
+    Phase("kubelet-finalize", "Updates settings relevant to the kubelet after TLS bootstrap", _finalize, ("enable-client-cert-rotation",)),
+    Phase("addon", "Install required addons for passing conformance tests", _as_admin(upload.apply_addons), tuple(upload.ADDONS)),
+    Phase("show-join-command", "Show the join command for control-plane and worker node", _show_join_command),
+)
 
 
 def epilogue(context: Context) -> str:

@@ -1,9 +1,11 @@
 """`kubeadm join`: discovery, TLS bootstrap of the kubelet, and for a control plane its certificates, etcd member and static Pods."""
 
 import asyncio
+import base64
 import datetime
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -14,32 +16,123 @@ from kubette.kubeadm import cluster_api, config, discovery, etcd_members, kubeco
 from kubette.kubeadm.config import Cluster, ConfigError
 from kubette.kubeadm.phases import certs, control_plane, kubeconfig, kubelet_start, preflight, upload, wait_control_plane
 from kubette.kubeadm.phases.context import Context, PhaseError, write_yaml
+from kubette.kubeadm.phases.workflow import Phase
 from kubette.stdx import files
 
 _BOOTSTRAP_TIMEOUT_S = 300.0
 _PAUSE_S = 0.05
 
 
-async def run(context: Context, endpoint: str, pins: list[str]) -> None:
-    """`context.cluster` is filled in from the cluster itself. Raises PhaseError or ConfigError."""
+async def _discover(context: Context) -> dict[str, Any]:
+    """The bootstrap kubeconfig; a phase that is run alone finds the cluster for itself."""
+    wanted = context.discovery
+    assert wanted is not None, "join without a way to discover the cluster"
+    if not context.bootstrap:
+        if wanted.file:
+            context.bootstrap = discovery.from_file(wanted.file, context.token)
+        else:
+            server, ca = await discovery.discover(wanted.endpoint, wanted.token, list(wanted.pins))
+            context.bootstrap = kubeconfigs.with_token(server, "kubernetes", "tls-bootstrap-token-user", ca, context.token)
+        async with cluster_api.connect(context.bootstrap) as client:
+            await _read_configuration(context, client)
+    return context.bootstrap
+
+
+async def _preflight(context: Context, _: Sequence[str]) -> None:
     preflight.run(context, joining=True)
-    server, ca = await discovery.discover(endpoint, context.token, pins)
-    bootstrap = kubeconfigs.with_token(server, "kubernetes", "tls-bootstrap-token-user", ca, context.token)
-    async with cluster_api.connect(bootstrap) as client:
-        await _read_configuration(context, client)
-        await _check_name_is_free(context, client)
-        if context.control_plane:
-            await _prepare_control_plane(context, client)
+    await _discover(context)
+    if context.control_plane and not context.cluster.control_plane_endpoint:
+        reason = (
+            "unable to add a new control plane instance to a cluster that doesn't have a stable controlPlaneEndpoint address\n\n"
+            "Please ensure that:\n* The cluster has a stable controlPlaneEndpoint address."
+        )
+        raise PhaseError("preflight", "\nOne or more conditions for hosting a new control plane instance is not satisfied.\n\n" + reason)
+
+
+async def _prepare(context: Context, chosen: Sequence[str]) -> None:
+    """Shared CAs from the cluster, own certificates, kubeconfigs and manifests; etcd comes later, as a member."""
     if not context.control_plane:
-        (context.pki).mkdir(parents=True, exist_ok=True)
+        return
+    bootstrap = await _discover(context)
+    if "download-certs" in chosen and context.certificate_key:
+        await _download_certs(context, bootstrap)
+    now = datetime.datetime.now(datetime.UTC)
+    if "certs" in chosen:
+        missing = [name for name in shared_certs.NAMES if not (context.pki / name).exists()]
+        if missing:
+            raise ConfigError(
+                f"failure loading certificate for CA: couldn't load the certificate file {context.pki / missing[0]}: no such file or directory"
+            )
+        certs.run(context, now)
+    if "kubeconfig" in chosen:
+        kubeconfig.run(context, now, kubeconfig.JOINING)
+    if "control-plane" in chosen:
+        control_plane.run(context)
+
+
+async def _download_certs(context: Context, bootstrap: dict[str, Any]) -> None:
+    context.say('[download-certs] Downloading the certificates in Secret "kubeadm-certs" in the "kube-system" Namespace')
+    context.say(f'[download-certs] Saving the certificates to the folder: "{context.pki}"')
+    async with cluster_api.connect(bootstrap) as client:
+
+        async def read() -> dict[str, str]:
+            found = await client.get(resources.SECRETS, "kube-system", "kubeadm-certs")
+            data: dict[str, str] = found["data"]
+            return data
+
+        shared_certs.decrypt(context.pki, context.certificate_key, await cluster_api.retried(read))
+
+
+async def _kubelet_start(context: Context, _: Sequence[str]) -> None:
+    bootstrap = await _discover(context)
+    async with cluster_api.connect(bootstrap) as client:
+        await _check_name_is_free(context, client)
+    if not context.control_plane:
+        context.pki.mkdir(parents=True, exist_ok=True)
+        ca = base64.b64decode(bootstrap["clusters"][0]["cluster"]["certificate-authority-data"])
         files.write_atomic(context.pki / "ca.crt", ca)
     write_yaml(context.kubernetes_dir / "bootstrap-kubelet.conf", bootstrap)
     Path(config.MANIFESTS_DIR).mkdir(parents=True, exist_ok=True)
     await kubelet_start.run(context)
     await wait_control_plane.wait_kubelet(context)
+
+
+async def _kubelet_wait_bootstrap(context: Context, _: Sequence[str]) -> None:
     await _wait_bootstrap(context)
+
+
+async def _etcd_join(context: Context, _: Sequence[str]) -> None:
     if context.control_plane:
-        await _start_control_plane(context)
+        async with cluster_api.connect(context.admin_conf) as client:
+            await etcd_members.join(context, client)
+
+
+async def _wait(context: Context, _: Sequence[str]) -> None:
+    if context.control_plane:
+        await wait_control_plane.wait_components(context)
+
+
+async def _control_plane_join(context: Context, _: Sequence[str]) -> None:
+    if context.control_plane:
+        async with cluster_api.connect(context.admin_conf) as client:
+            await upload.mark_control_plane(context, client)
+
+
+PHASES = (
+    Phase("preflight", "Run join pre-flight checks", _preflight),
+    Phase(
+        "control-plane-prepare",
+        "Prepare the machine for serving a control plane",
+        _prepare,
+        ("download-certs", "certs", "kubeconfig", "control-plane"),
+    ),
+    Phase("kubelet-start", "Write kubelet settings, certificates and (re)start the kubelet", _kubelet_start),
+    Phase("kubelet-wait-bootstrap", "Wait for the kubelet to bootstrap itself", _kubelet_wait_bootstrap),
+    Phase("etcd-join", "Join etcd for control plane nodes", _etcd_join),
+    # The API server needs the etcd member, and marking needs the API server.
+    Phase("wait-control-plane", "Wait for the control plane to start", _wait),
+    Phase("control-plane-join", "Join a machine as a control plane instance", _control_plane_join, ("mark-control-plane",)),
+)
 
 
 async def _read_configuration(context: Context, client: Client) -> None:
@@ -73,35 +166,6 @@ async def _check_name_is_free(context: Context, client: Client) -> None:
         raise PhaseError("kubelet-start", reason)
 
 
-async def _prepare_control_plane(context: Context, client: Client) -> None:
-    """Shared CAs from the cluster, own certificates, kubeconfigs and manifests; etcd comes later, as a member."""
-    if not context.cluster.control_plane_endpoint:
-        reason = (
-            "unable to add a new control plane instance to a cluster that doesn't have a stable controlPlaneEndpoint address\n\n"
-            "Please ensure that:\n* The cluster has a stable controlPlaneEndpoint address."
-        )
-        raise PhaseError("preflight", "\nOne or more conditions for hosting a new control plane instance is not satisfied.\n\n" + reason)
-    if context.certificate_key:
-        context.say('[download-certs] Downloading the certificates in Secret "kubeadm-certs" in the "kube-system" Namespace')
-        context.say(f'[download-certs] Saving the certificates to the folder: "{context.pki}"')
-
-        async def read() -> dict[str, str]:
-            found = await client.get(resources.SECRETS, "kube-system", "kubeadm-certs")
-            data: dict[str, str] = found["data"]
-            return data
-
-        shared_certs.decrypt(context.pki, context.certificate_key, await cluster_api.retried(read))
-    missing = [name for name in shared_certs.NAMES if not (context.pki / name).exists()]
-    if missing:
-        raise ConfigError(
-            f"failure loading certificate for CA: couldn't load the certificate file {context.pki / missing[0]}: no such file or directory"
-        )
-    now = datetime.datetime.now(datetime.UTC)
-    certs.run(context, now)
-    kubeconfig.run(context, now, joining=True)
-    control_plane.run(context)
-
-
 async def _wait_bootstrap(context: Context) -> None:
     context.say("[kubelet-start] Waiting for the kubelet to perform the TLS Bootstrap")
     path = context.kubernetes_dir / "kubelet.conf"
@@ -114,14 +178,6 @@ async def _wait_bootstrap(context: Context) -> None:
     (context.kubernetes_dir / "bootstrap-kubelet.conf").unlink(missing_ok=True)
 
 
-async def _start_control_plane(context: Context) -> None:
-    """Join etcd, then wait for the API server that needs it, then mark the machine."""
-    async with cluster_api.connect(context.admin_conf) as client:
-        await etcd_members.join(context, client)
-        await wait_control_plane.wait_components(context)
-        await upload.mark_control_plane(context, client)
-
-
 async def stable_address(endpoint: str) -> str:
     """The address this machine uses towards `host:port`: what the other machines know it by."""
     host, _, port = endpoint.rpartition(":")
@@ -132,10 +188,6 @@ async def stable_address(endpoint: str) -> str:
         return address
     finally:
         transport.close()
-
-
-def with_address(context: Context, address: str) -> Context:
-    return replace(context, local=replace(context.local, advertise_address=address))
 
 
 def epilogue(context: Context) -> str:

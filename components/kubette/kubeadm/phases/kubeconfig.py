@@ -1,6 +1,7 @@
 """Phase kubeconfig: credentials for the administrator, the kubelet and the control plane's clients."""
 
 import datetime
+from collections.abc import Sequence
 from pathlib import Path
 
 from kubette.kubeadm import kubeconfigs, pki
@@ -17,10 +18,15 @@ _FILES = {
 _LOCAL = {"controller-manager.conf", "scheduler.conf"}
 
 
-def run(context: Context, now: datetime.datetime, *, joining: bool = False) -> None:
-    """Write the missing kubeconfig files; a joining control plane gets neither super-admin.conf nor a kubelet.conf from here."""
+# phase name -> file. A joining control plane gets neither super-admin.conf nor a kubelet.conf from here.
+PHASES = {Path(name).stem: name for name in _FILES}
+JOINING = ("admin", "controller-manager", "scheduler")
+
+
+def run(context: Context, now: datetime.datetime, chosen: Sequence[str] = tuple(PHASES)) -> None:
+    """Write those of the chosen kubeconfig files that are missing."""
     context.say(f'[kubeconfig] Using kubeconfig folder "{context.kubernetes_dir}"')
-    names = [name for name in _FILES if not (joining and name in ("super-admin.conf", "kubelet.conf"))]
+    names = [PHASES[name] for name in chosen]
     missing = [name for name in names if not (context.kubernetes_dir / name).exists()]
     authority = pki.load_authority(context.pki, "ca")
     keys = dict(zip(missing, pki.new_keys(len(missing)), strict=True))
@@ -32,7 +38,7 @@ def run(context: Context, now: datetime.datetime, *, joining: bool = False) -> N
         common_name, organization = _FILES[name]
         common_name = common_name.format(node=context.local.node_name)
         leaf = pki.Leaf(Path(name).stem, "ca", common_name, (organization,) if organization else (), client=True)
-        certificate = pki.sign(leaf, keys[name], authority, now)
+        certificate = pki.sign(leaf, keys[name], authority, now, pki.validities(context.cluster)[1])
         server = context.local.local_endpoint() if name in _LOCAL else context.local.endpoint(context.cluster)
         document = kubeconfigs.with_certificate(
             f"https://{server}",

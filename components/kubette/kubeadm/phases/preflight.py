@@ -53,9 +53,9 @@ def _control_plane_checks(context: Context) -> Iterator[tuple[str, str]]:
     for name in _MANIFESTS:
         yield from _file_check(f"{config.MANIFESTS_DIR}/{name}.yaml")
     yield from _port_checks((_KUBELET_PORT, *_ETCD_PORTS))
-    data = Path(config.ETCD_DATA_DIR)
+    data = Path(context.cluster.etcd_data_dir)
     if data.is_dir() and any(data.iterdir()):
-        yield f"DirAvailable-{config.ETCD_DATA_DIR.replace('/', '-')}", f"{config.ETCD_DATA_DIR} is not empty"
+        yield f"DirAvailable-{str(data).replace('/', '-')}", f"{data} is not empty"
 
 
 def _worker_checks() -> Iterator[tuple[str, str]]:

@@ -1,7 +1,7 @@
 """Phases upload-config, upload-certs, mark-control-plane, bootstrap-token, kubelet-finalize and addon: what init writes into the cluster."""
 
-import asyncio
 import datetime
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -14,19 +14,23 @@ from kubette.kubeadm.phases.context import Context, write_yaml
 _CERTS_TTL_S = 2 * 3600.0
 _KUBELET_CERTIFICATE = "/var/lib/kubelet/pki/kubelet-client-current.pem"
 LABELS = ("node-role.kubernetes.io/control-plane", "node.kubernetes.io/exclude-from-external-load-balancers")
-TAINT = {"effect": "NoSchedule", "key": "node-role.kubernetes.io/control-plane"}
 
 
-async def upload_config(context: Context, client: Client) -> None:
+CONFIG_MAPS = {"kubeadm": "kubeadm-config", "kubelet": "kubelet-config"}
+
+
+async def upload_config(context: Context, client: Client, chosen: Sequence[str] = tuple(CONFIG_MAPS)) -> None:
     """kubeadm-config and kubelet-config, readable by those who join."""
-    context.say('[upload-config] Storing the configuration used in ConfigMap "kubeadm-config" in the "kube-system" Namespace')
-    context.say('[kubelet] Creating a ConfigMap "kubelet-config" in namespace kube-system with the configuration for the kubelets in the cluster')
-    stored = {
-        "kubeadm-config": {"ClusterConfiguration": cluster_api.dump(context.cluster.to_dict())},
-        "kubelet-config": {"kubelet": cluster_api.dump(context.kubelet_document())},
-    }
-    maps = [cluster_api.config_map(name, "kube-system", data) for name, data in stored.items()]
-    await cluster_api.ensure_all(client, [*maps, *rbac.config_readers()])
+    data: dict[str, dict[str, str]] = {}
+    if "kubeadm" in chosen:
+        context.say('[upload-config] Storing the configuration used in ConfigMap "kubeadm-config" in the "kube-system" Namespace')
+        data["kubeadm-config"] = {"ClusterConfiguration": cluster_api.dump(context.cluster.to_dict())}
+    if "kubelet" in chosen:
+        context.say('[kubelet] Creating a ConfigMap "kubelet-config" in namespace kube-system with the configuration for the kubelets in the cluster')
+        data["kubelet-config"] = {"kubelet": cluster_api.dump(context.kubelet_document())}
+    maps = [cluster_api.config_map(name, "kube-system", content) for name, content in data.items()]
+    # The administrator's rights were granted a moment ago; the API server may not have seen them yet.
+    await cluster_api.retried(lambda: cluster_api.ensure_all(client, [*maps, *rbac.config_readers()]))
 
 
 async def upload_certs(context: Context, client: Client) -> None:
@@ -58,13 +62,16 @@ async def mark_control_plane(context: Context, client: Client) -> None:
     """Label and taint this machine's Node, as soon as its kubelet has registered it."""
     name = context.local.node_name
     context.say(f"[mark-control-plane] Marking the node {name} as control-plane by adding the labels: [{' '.join(LABELS)}]")
-    context.say(f"[mark-control-plane] Marking the node {name} as control-plane by adding the taints [{TAINT['key']}:{TAINT['effect']}]")
+    wanted = context.local.registered_taints(control_plane=True)
+    if wanted:
+        words = " ".join(f"{taint['key']}:{taint['effect']}" for taint in wanted)
+        context.say(f"[mark-control-plane] Marking the node {name} as control-plane by adding the taints [{words}]")
 
     async def mark() -> None:
         node = await client.get(resources.NODES, "", name)
         taints = node["spec"].get("taints") or []
-        if not any(t["key"] == TAINT["key"] and t["effect"] == TAINT["effect"] for t in taints):
-            taints = [*taints, TAINT]
+        there = {(taint["key"], taint["effect"]) for taint in taints}
+        taints = [*taints, *(taint for taint in wanted if (taint["key"], taint["effect"]) not in there)]
         patch = {
             "metadata": {"labels": dict.fromkeys(LABELS, ""), "resourceVersion": node["metadata"]["resourceVersion"]},
             "spec": {"taints": taints},
@@ -76,9 +83,16 @@ async def mark_control_plane(context: Context, client: Client) -> None:
 
 async def bootstrap_token(context: Context, client: Client) -> None:
     """The token, the rights that go with it, and cluster-info for anonymous readers."""
-    context.token = context.token or tokens.new()
-    if not context.skip_token_print:
-        context.say(f"[bootstrap-token] Using token: {context.token}")
+    now = datetime.datetime.now(datetime.UTC)
+    wishes = context.bootstrap_tokens or [{"token": context.token}]
+    bodies = []
+    for wish in wishes:
+        token = wish.get("token") or tokens.new()
+        bodies.append(tokens.from_wish({"description": tokens.DEFAULT_DESCRIPTION} | wish | {"token": token}, context.token_ttl_s, now))
+        if wish is wishes[0]:
+            context.token = token
+        if not context.skip_token_print:
+            context.say(f"[bootstrap-token] Using token: {token}")
     context.say("[bootstrap-token] Configuring bootstrap tokens, cluster-info ConfigMap, RBAC Roles")
     for line in (
         "to allow Node Bootstrap tokens to get nodes",
@@ -91,15 +105,19 @@ async def bootstrap_token(context: Context, client: Client) -> None:
     public = kubeconfigs.document(f"https://{context.local.endpoint(context.cluster)}", "", "", (context.pki / "ca.crt").read_bytes(), {})
     public |= {"contexts": None, "current-context": "", "users": None}
     info = cluster_api.config_map("cluster-info", "kube-public", {"kubeconfig": cluster_api.dump(public)})
-    token = tokens.body(context.token, context.token_ttl_s, datetime.datetime.now(datetime.UTC), tokens.DEFAULT_DESCRIPTION)
-    await cluster_api.ensure_all(client, [token, info, *rbac.bootstrap()])
+    await cluster_api.ensure_all(client, [*bodies, info, *rbac.bootstrap()])
 
 
-async def apply_addons(context: Context, client: Client) -> None:
+ADDONS = {"coredns": "CoreDNS", "kube-proxy": "kube-proxy"}
+
+
+async def apply_addons(context: Context, client: Client, chosen: Sequence[str] = tuple(ADDONS)) -> None:
     server = f"https://{context.local.endpoint(context.cluster)}"
-    await cluster_api.ensure_all(client, [*addons.coredns(context.cluster), *addons.kube_proxy(context.cluster, server, context.proxy_configuration)])
-    context.say("[addons] Applied essential addon: CoreDNS")
-    context.say("[addons] Applied essential addon: kube-proxy")
+    found = {"coredns": addons.coredns(context.cluster), "kube-proxy": addons.kube_proxy(context.cluster, server, context.proxy_configuration)}
+    wanted = [name for name in chosen if found[name]]
+    await cluster_api.ensure_all(client, [body for name in wanted for body in found[name]])
+    for name in wanted:
+        context.say(f"[addons] Applied essential addon: {ADDONS[name]}")
 
 
 def finalize_kubelet(context: Context) -> None:
@@ -112,15 +130,3 @@ def finalize_kubelet(context: Context) -> None:
     for user in document["users"]:
         user["user"] = {"client-certificate": _KUBELET_CERTIFICATE, "client-key": _KUBELET_CERTIFICATE}
     write_yaml(path, document)
-
-
-async def run(context: Context, client: Client) -> None:
-    """All that a running API server is needed for; what does not depend on each other runs at once."""
-    await cluster_api.retried(lambda: upload_config(context, client))
-    await upload_certs(context, client)
-    async with asyncio.TaskGroup() as group:
-        marking = group.create_task(mark_control_plane(context, client))
-        group.create_task(bootstrap_token(context, client))
-    await marking
-    finalize_kubelet(context)
-    await apply_addons(context, client)
