@@ -69,7 +69,7 @@ class Cluster:
     def up(self, *flags: str) -> str:
         """`kubette up`; what it said."""
         done = self.run("up", f"--api-port={self.api_port}", *flags, timeout_s=UP_TIMEOUT_S)
-        self.up_output = done.stdout + done.stderr
+        self.up_output = done.stderr + done.stdout
         assert done.returncode == 0, f"kubette up: exit code {done.returncode}\n{self.up_output}"
         return self.up_output
 

@@ -42,6 +42,8 @@ def first_failure(place: layout.Layout, cluster: spec.Cluster) -> tuple[str, lis
 
 def explain(place: layout.Layout, cluster: spec.Cluster, error: PhaseError) -> PhaseError:
     """The error with the first failed component in it, where one is found."""
+    if any("[ERROR " in line for line in error.tail):
+        return error  # kubeadm's preflight checks: nothing has been started yet that could have failed
     component, lines = first_failure(place, cluster)
     if not component:
         return error
