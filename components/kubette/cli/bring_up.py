@@ -83,10 +83,7 @@ class BringUp:
             self._wait_runtimes()
         if self.cluster.initialized:
             self._write_kubeconfig()
-            with self._progress.phase("Starting the control plane"):
-                failure = readiness.wait_api(self._place.kubeconfig, API_TIMEOUT_S)
-                if failure:
-                    raise PhaseError("kube-apiserver", f"the API server did not answer within {API_TIMEOUT_S:.0f} s: {failure}", [])
+            self._wait_api()
         else:
             self._initialize()
         self._join()
@@ -103,6 +100,12 @@ class BringUp:
                     raise PhaseError("machine", str(error), []) from error
                 self._pids[status["name"]] = status["pid"]
                 self._started[status["name"]] = status["startedAt"]
+
+    def _wait_api(self) -> None:
+        with self._progress.phase("Starting the control plane"):
+            failure = readiness.wait_api(self._place.kubeconfig, API_TIMEOUT_S)
+            if failure:
+                raise PhaseError("kube-apiserver", f"the API server did not answer within {API_TIMEOUT_S:.0f} s: {failure}", [])
 
     def _wait_runtimes(self) -> None:
         """kubeadm's preflight asks the container runtime: the machines are up when theirs is."""
@@ -185,7 +188,7 @@ class BringUp:
                 )
 
     def _write_kubeconfig(self) -> dict[str, Any]:
-        admin_conf = self._place.machine_root(self.cluster.control_planes[0].name) / "etc/kubernetes/admin.conf"
-        config = kubeconfig_file.for_host(kubeconfig_file.read(admin_conf), self.cluster.context, self.cluster.api_port)
+        admin = self._place.machine_root(self.cluster.control_planes[0].name) / self.cluster.admin_kubeconfig
+        config = kubeconfig_file.for_host(kubeconfig_file.read(admin), self.cluster.context, self.cluster.api_port)
         files.write_atomic(self._place.kubeconfig, yaml.safe_dump(config, sort_keys=False), 0o600)
         return config

@@ -11,10 +11,13 @@ from typing import Any, NoReturn
 from kubette.cli import common_flags, diagnosis, down, host_checks, kubeconfig_file
 from kubette.cli.bring_up import BringUp
 from kubette.cli.errors import CommandError, PhaseError
+from kubette.cli.hard_way import HardWay
 from kubette.cli.progress import Progress
 from kubette.component_base import version
 from kubette.component_base.flags import FlagSet
 from kubette.machines import layout, spec
+
+STYLES: dict[str, type[BringUp]] = {"kubeadm": BringUp, "systemd": HardWay}
 
 
 def flags() -> FlagSet:
@@ -23,7 +26,7 @@ def flags() -> FlagSet:
     flag_set.int("workers", 2, "Machines that run pods alone.")
     flag_set.string("kubernetes-version", version.DEFAULT_VERSION, "The Kubernetes release of a new cluster.")
     flag_set.int("api-port", spec.API_PORT, "The host's loopback port of the API.")
-    flag_set.string("style", "kubeadm", "How the cluster is set up; kubeadm.")
+    flag_set.string("style", "kubeadm", "How the cluster is set up: kubeadm, or systemd (all processes are units, as in Kubernetes The Hard Way).")
     flag_set.bool("retain", False, "Keep a new cluster that failed to start, for inspection.")
     return flag_set
 
@@ -51,7 +54,7 @@ def run(options: Any) -> int:
     lock = _lock(place)
     progress = Progress()
     progress.say(f'{"Creating" if is_new else "Starting"} cluster "{cluster.name}" ({cluster.kubernetes_version}) ...')
-    bring_up = BringUp(place, cluster, progress)
+    bring_up = STYLES[cluster.style](place, cluster, progress)
     try:
         place.save(cluster)
         bring_up.run(api_socket)

@@ -143,11 +143,11 @@ class Gateway:
     # Objects
 
     async def _follow_api(self) -> None:
-        """Watch Nodes and Services with the admin's certificate, as soon as `kubeadm init` has written it; again when told to reload."""
+        """Watch Nodes and Services with the admin's certificate, as soon as it is there; again when told to reload."""
         from kubette.client import reflector, resources, rest
         from kubette.client.kubeconfig import KubeconfigError, from_file
 
-        admin = self._layout.machine_root(self._cluster.control_planes[0].name) / "etc/kubernetes/admin.conf"
+        admin = self._layout.machine_root(self._cluster.control_planes[0].name) / self._cluster.admin_kubeconfig
         while True:
             self._reload.clear()
             try:

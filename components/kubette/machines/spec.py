@@ -11,12 +11,14 @@ SWITCH_ADDRESS = "192.168.56.1"  # gateway and default route of every machine
 LOAD_BALANCER_ADDRESS = "192.168.56.10"
 PREFIX_LENGTH = 24
 POD_NETWORK = "10.244.0.0/16"
+SERVICE_ADDRESS, DNS_ADDRESS = "10.96.0.1", "10.96.0.10"  # of 10.96.0.0/12, kubeadm's default
+DNS_DOMAIN = "cluster.local"
 API_PORT = 6443
 FIRST_HOST = 11
 MACHINES_MAX = 200  # addresses .11 to .210 of the switch's /24
 CONTROL_PLANES_MAX = 9  # etcd's own recommendation ends at 7 members; beyond 9 nobody has measured
 
-STYLES = ("kubeadm",)
+STYLES = ("kubeadm", "systemd")
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
@@ -45,7 +47,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """The whole of `cluster.json`. `initialized`: `kubeadm init` has succeeded; `joined`: machines that are nodes."""
+    """The whole of `cluster.json`. `initialized`: there is a control plane (`kubeadm init` has succeeded); `joined`: machines that are nodes."""
 
     name: str
     kubernetes_version: str
@@ -68,6 +70,11 @@ class Cluster:
         """Where the machines reach the API: the load balancer when several machines serve it."""
         address = LOAD_BALANCER_ADDRESS if len(self.control_planes) > 1 else self.control_planes[0].address
         return f"{address}:{API_PORT}"
+
+    @property
+    def admin_kubeconfig(self) -> str:
+        """The administrator's kubeconfig on a control plane, relative to the machine's root."""
+        return "etc/kubernetes/admin.conf" if self.style == "kubeadm" else "var/lib/kubernetes/admin.kubeconfig"
 
     @property
     def context(self) -> str:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from kubette.component_base import init_client, logs
+from kubette.component_base import init_client, logs, notify
 from kubette.component_base.run import StartupError
 from kubette.cri import services
 from kubette.runtime import (
@@ -113,15 +113,6 @@ def _grpc_server(implementations: dict[str, Any]) -> Any:
     return server
 
 
-def _notify_ready() -> None:
-    """sd_notify: the unit is Type=notify."""
-    path = os.environ.get("NOTIFY_SOCKET", "")
-    if path:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify, contextlib.suppress(OSError):
-            notify.connect("\0" + path[1:] if path.startswith("@") else path)
-            notify.send(b"READY=1")
-
-
 def _bind_socket(address: str) -> None:
     path = Path(address)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -160,7 +151,7 @@ async def serve(settings: settings_module.Settings) -> None:
         await grpc_server.start()
         os.chmod(settings.address, 0o660)
         log.info("containerd successfully booted", address=settings.address, streaming=server.port)
-        _notify_ready()
+        notify.ready()
         try:
             await scope.wait()
         finally:

@@ -19,7 +19,7 @@ from kubette.machines import namespaces
         (["up", "extra"], 'error: unknown command "extra" for "kubette up"'),
         (["up", "--workers", "x"], 'invalid argument "x" for "--workers" flag'),
         (["up", "--name", "No_Way"], 'invalid name "No_Way"'),
-        (["up", "--style", "systemd"], 'invalid argument "systemd" for "--style" flag'),
+        (["up", "--style", "magic"], 'invalid argument "magic" for "--style" flag: must be one of kubeadm, systemd'),
         (["machine", "explode", "node01"], 'unknown command "explode" for "kubette machine"'),
         (["machine", "kill", "node01", "--timeout", "3s"], "--timeout has no meaning for kill"),
         (["status", "-o", "xml"], "unable to match a printer"),

@@ -22,7 +22,8 @@ _CACHED_TOKENS = 1024  # verifying a signature costs more than most requests
 
 
 def _load_keys(paths: Sequence[str]) -> list[Any]:
-    """The public keys in PEM files of public or private keys."""
+    """The public keys in PEM files of certificates, of public or of private keys."""
+    from cryptography import x509
     from cryptography.hazmat.primitives import serialization
 
     keys = []
@@ -34,6 +35,8 @@ def _load_keys(paths: Sequence[str]) -> list[Any]:
         try:
             if b"PRIVATE KEY" in pem:
                 keys.append(serialization.load_pem_private_key(pem, None).public_key())
+            elif b"CERTIFICATE" in pem:
+                keys.extend(certificate.public_key() for certificate in x509.load_pem_x509_certificates(pem))
             else:
                 keys.append(serialization.load_pem_public_key(pem))
         except ValueError as error:

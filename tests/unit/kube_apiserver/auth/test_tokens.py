@@ -1,10 +1,12 @@
 """Service-account tokens and the union of authenticators."""
 
+import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import serialization
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from kubette.kube_apiserver.auth.authenticators import TokenFile, Union
@@ -47,6 +49,20 @@ async def test_a_bound_token_ends_with_its_pod(tmp_path: Path) -> None:
     objects.objects.pop()
     with pytest.raises(Unauthorized, match="bound to a pod that was deleted"):
         await recogniser.authenticate(bearer(token))
+
+
+async def test_a_certificate_serves_as_the_public_key(tmp_path: Path) -> None:
+    private, _ = key_files(tmp_path)
+    key = serialization.load_pem_private_key(Path(private).read_bytes(), None)
+    assert isinstance(key, rsa.RSAPrivateKey)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "service-accounts")])
+    start = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
+    certificate = builder.not_valid_before(start).not_valid_after(start + datetime.timedelta(days=1)).sign(key, hashes.SHA256())
+    (tmp_path / "sa.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    objects = Objects(thing("ServiceAccount", "web", "u1"))
+    token, _ = TokenIssuer(ISSUER, private).issue("default", objects.objects[0], [ISSUER], 600, {})
+    assert await ServiceAccountToken([ISSUER], [str(tmp_path / "sa.crt")], [ISSUER], objects).authenticate(bearer(token)) is not None
 
 
 @pytest.mark.slow
