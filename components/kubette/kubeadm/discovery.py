@@ -93,9 +93,14 @@ def from_file(path: str, tls_bootstrap_token: str) -> dict[str, Any]:
     """The kubeconfig of `--discovery-file`, with the token as its user when it has none. Raises ConfigError."""
     try:
         document = kubeconfig.read_document(path)
+        if not document.get("contexts"):
+            # cluster-info as it is published: a cluster, and nobody who uses it.
+            cluster = {"name": "discovery", "cluster": document["clusters"][0]["cluster"]}
+            context = {"name": "discovery", "context": {"cluster": "discovery"}}
+            document |= {"clusters": [cluster], "contexts": [context], "current-context": "discovery", "users": []}
         settings = kubeconfig.from_document(document)
         entry = next(c["cluster"] for c in document["clusters"] if c["cluster"].get("server"))
-    except (kubeconfig.KubeconfigError, StopIteration, KeyError, TypeError) as error:
+    except (kubeconfig.KubeconfigError, StopIteration, IndexError, KeyError, TypeError) as error:
         raise ConfigError(f"couldn't validate the identity of the API Server: failed to load discovery file {path}: {error}") from error
     ca = settings.ca_data.encode() or (Path(settings.ca_file).read_bytes() if settings.ca_file else b"")
     if not ca:

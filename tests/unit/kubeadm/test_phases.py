@@ -9,6 +9,7 @@ import pytest
 from kubette.kubeadm import joining, kubelet_config
 from kubette.kubeadm.cli import main
 from kubette.kubeadm.config import Cluster, ConfigError, Local
+from kubette.kubeadm.discovery import from_file
 from kubette.kubeadm.phases import init, join, workflow
 from kubette.kubeadm.phases.context import Context, PhaseError
 from kubette.kubeadm.phases.workflow import Phase
@@ -72,7 +73,22 @@ def test_words_that_name_no_phase_are_refused(words: list[str]) -> None:
 
 
 def test_inits_phases_have_upstreams_names() -> None:
-    assert [phase.name for phase in init.PHASES] == ["preflight", "certs", "kubeconfig", "etcd", "control-plane", "kubelet-start", "wait-control-plane", "upload-config", "upload-certs", "mark-control-plane", "bootstrap-token", "kubelet-finalize", "addon", "show-join-command"]
+    assert [phase.name for phase in init.PHASES] == [
+        "preflight",
+        "certs",
+        "kubeconfig",
+        "etcd",
+        "control-plane",
+        "kubelet-start",
+        "wait-control-plane",
+        "upload-config",
+        "upload-certs",
+        "mark-control-plane",
+        "bootstrap-token",
+        "kubelet-finalize",
+        "addon",
+        "show-join-command",
+    ]
     assert "certs/etcd-healthcheck-client" in workflow.names(init.PHASES)
     assert "control-plane-prepare/download-certs" in workflow.names(join.PHASES)
 
@@ -127,3 +143,16 @@ def test_component_documents_overrule_the_defaults_object_by_object() -> None:
     assert document["maxPods"] == 5
     assert document["authentication"]["anonymous"] == {"enabled": True}
     assert document["authentication"]["webhook"]["enabled"] is True
+
+
+def test_published_cluster_info_is_a_discovery_file_when_a_token_comes_with_it(tmp_path: Path) -> None:
+    file = tmp_path / "cluster-info.yaml"
+    file.write_text(
+        "apiVersion: v1\nkind: Config\nclusters:\n- name: ''\n  cluster: {server: 'https://a:1', certificate-authority-data: Q0E=}\n"
+        "contexts: null\nusers: null\ncurrent-context: ''\n"
+    )
+    found = from_file(str(file), TOKEN)
+    assert found["clusters"][0]["cluster"] == {"server": "https://a:1", "certificate-authority-data": "Q0E="}
+    assert found["users"][0]["user"] == {"token": TOKEN}
+    with pytest.raises(ConfigError, match="tlsBootstrapToken: Required value"):
+        from_file(str(file), "")
