@@ -19,6 +19,7 @@ COMMANDS = {
     "logs": "Show the journal of a machine, or of one of its units: logs MACHINE [UNIT]",
     "kubeconfig": "Print the administrator's kubeconfig, or its path",
     "list": "List the clusters",
+    "versions": "List the Kubernetes releases a cluster can be of: versions [LINE]",
 }
 
 
