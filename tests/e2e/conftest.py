@@ -46,9 +46,11 @@ def new_cluster(request: pytest.FixtureRequest) -> Iterator[Callable[..., Cluste
     # A short path: a unix socket's name has 107 bytes.
     directory = Path(tempfile.mkdtemp(prefix="kubette-e2e-"))
 
-    def make(name: str, **options: Any) -> Cluster:
-        (directory / name).mkdir()
-        cluster = Cluster(name, directory / name, **options)
+    def make(name: str, place: Path | None = None, **options: Any) -> Cluster:
+        if place is None:
+            place = directory / name
+            place.mkdir()
+        cluster = Cluster(name, place, **options)
         made.append(cluster)
         request.config.stash[RUNNING].append(cluster)
         return cluster
