@@ -18,11 +18,15 @@ from kubette.etcd.rim import http1, listener
 from kubette.etcd.rim.grpc import GrpcHandler
 from kubette.etcd.server import REQUEST_OVERHEAD_BYTES, Limits, Server
 from kubette.etcd.services.cluster import Cluster
+from kubette.etcd.services.election import Election
 from kubette.etcd.services.http import Health, Questions, register_metrics
+from kubette.etcd.services.introspection import GrpcHealth, Reflection
 from kubette.etcd.services.json_gateway import JsonGateway, streams_body
 from kubette.etcd.services.kv import KV
 from kubette.etcd.services.lease import Lease
+from kubette.etcd.services.lock import Lock
 from kubette.etcd.services.maintenance import Maintenance
+from kubette.etcd.services.session import Sessions
 from kubette.etcd.services.v2_keys import V2Keys
 from kubette.etcd.services.v2_members import V2Members
 from kubette.etcd.services.watch import Watch
@@ -83,6 +87,7 @@ class _Services:
         self.lease = Lease(server, peers.ask_leader)
         self.cluster = Cluster(server, config.token, peers.ask_leader, config.strict_reconfig)
         self.maintenance = Maintenance(server, version, cluster_version(version))
+        sessions = Sessions(server, self.kv, self.lease)
         self.health = Health(server, version, self.registry)
         self._questions = Questions(server, self.lease, self.cluster, self.health)
         self.methods = {
@@ -91,9 +96,17 @@ class _Services:
             **self.lease.methods(),
             **self.cluster.methods(),
             **self.maintenance.methods(),
+            **Lock(sessions).methods(),
+            **Election(server, sessions).methods(),
+            **GrpcHealth(lambda: bool(server.lead), self._names).methods(),
+            **Reflection(self._names).methods(),
         }
 
         self._rooms = (JsonGateway(self.methods), V2Keys(server), V2Members(server, self.cluster, config.name))
+
+    def _names(self) -> set[str]:
+        """Of the gRPC services."""
+        return {path.decode().split("/")[1] for path in self.methods}
 
     async def handle_client(self, request: http1.Request) -> http1.Response:
         for room in self._rooms:

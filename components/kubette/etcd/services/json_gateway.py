@@ -85,6 +85,13 @@ ROUTES: dict[str, str] = {
     "auth/role/delete": "etcdserverpb.Auth/RoleDelete",
     "auth/role/grant": "etcdserverpb.Auth/RoleGrantPermission",
     "auth/role/revoke": "etcdserverpb.Auth/RoleRevokePermission",
+    "lock/lock": "v3lockpb.Lock/Lock",
+    "lock/unlock": "v3lockpb.Lock/Unlock",
+    "election/campaign": "v3electionpb.Election/Campaign",
+    "election/proclaim": "v3electionpb.Election/Proclaim",
+    "election/leader": "v3electionpb.Election/Leader",
+    "election/observe": "v3electionpb.Election/Observe",
+    "election/resign": "v3electionpb.Election/Resign",
 }
 
 

@@ -46,11 +46,12 @@ class Lease:
     async def keep_alive(self, call: MessageStream) -> None:
         while (body := await call.receive()) is not None:
             request = pb.LeaseKeepAliveRequest.FromString(body)
-            ttl = await self._renew(request.ID, body)
+            ttl = await self.renew(request.ID)
             call.send(bytes_field(1, self._server.header_now()) + int_field(2, request.ID) + int_field(3, ttl))
 
-    async def _renew(self, lease_id: int, body: bytes) -> int:
+    async def renew(self, lease_id: int) -> int:
         """The new TTL; 0 when the lease is gone."""
+        body = pb.LeaseKeepAliveRequest(ID=lease_id).SerializeToString()
         deadline = self._server.clock.monotonic() + self._server.limits.request_timeout_s
         while True:
             if self._server.is_leader:
