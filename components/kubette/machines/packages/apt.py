@@ -26,6 +26,7 @@ _LONG = {
     "upgradable": "upgradable",
     "upgradeable": "upgradable",
     "no-install-recommends": "no-install-recommends",  # our packages recommend nothing
+    "only-upgrade": "only-upgrade",  # and all of them are installed
     "help": "help",
 }
 
