@@ -38,7 +38,7 @@ BANS = {
 }
 # Programs talk to people; the rest logs. A container's launcher and stand-ins write what the programs they stand for write.
 PRINTERS = re.compile(
-    r"^(cli|kubeadm/cli|runtime/(crictl|launcher|stand_ins/.*)|init/(systemctl|journalctl|service|__main__|spawn)|component_base/run|machines/packages/apt)(/|\.py$|$)"
+    r"^(cli|etcdctl|kubeadm/cli|runtime/(crictl|launcher|stand_ins/.*)|init/(systemctl|journalctl|service|__main__|spawn)|component_base/run|machines/packages/apt)(/|\.py$|$)"
 )
 MACHINE_SPECIFIC = re.compile(r"(?<!\w)(/home/[a-z]\w*/|/root/\.(cache|local|pyenv)|/work/|/Users/)")
 
