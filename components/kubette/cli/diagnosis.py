@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from kubette.cli import journal
+from kubette.cli import hard_way_files, journal
 from kubette.cli.errors import PhaseError
 from kubette.cli.machine_commands import tail
 from kubette.machines import client, layout, spec
@@ -28,6 +28,12 @@ def first_failure(place: layout.Layout, cluster: spec.Cluster) -> tuple[str, lis
             return f"machine {machine.name} is {state['state']} ({state['reason']})", tail(place.console_log(machine.name))
     for machine in cluster.machines:
         root = place.machine_root(machine.name)
+        if cluster.style == "systemd":
+            for unit in hard_way_files.units_of(machine):
+                lines = journal.tail(root, unit)
+                if has_failed(lines):
+                    return f"{unit} on {machine.name}", lines
+            continue
         logs = {component: path for component, path in restarted(root) if path is not None}
         for component in (*CONTROL_PLANE, *sorted(logs.keys() - set(CONTROL_PLANE))):
             if component in logs:
@@ -48,6 +54,11 @@ def explain(place: layout.Layout, cluster: spec.Cluster, error: PhaseError) -> P
     if not component:
         return error
     return PhaseError(component, f"{error}; the first component that failed is {component}", lines or error.tail)
+
+
+def has_failed(lines: list[str]) -> bool:
+    """Whether init said so of a unit in the last lines of its journal."""
+    return any(re.search(r" systemd\[1\]: \S+: (Failed with result|Scheduled restart job)| systemd\[1\]: Failed to start ", line) for line in lines)
 
 
 def restarted(root: Path) -> Iterator[tuple[str, Path | None]]:

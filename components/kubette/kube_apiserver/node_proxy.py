@@ -275,9 +275,9 @@ async def upgrade(dialer: Opener, request: web.BaseRequest, location: Location, 
         raw, code, headers = await _read_head(reader)
         if code != 101:
             return _refusal(code, await _short(_Body(reader, code, headers)))
-        tunnel = _Tunnel(transport, writer)
+        tunnel, original = _Tunnel(transport, writer), transport.get_protocol()
         # From here on the HTTP server sees nothing of this connection; bytes it had already read follow the handshake.
-        early = bytes(getattr(request.protocol, "_message_tail", b""))
+        early = bytes(getattr(original, "_message_tail", b""))
         transport.set_protocol(tunnel)
         try:
             transport.write(raw)
@@ -287,9 +287,12 @@ async def upgrade(dialer: Opener, request: web.BaseRequest, location: Location, 
         finally:
             if not transport.is_closing():
                 transport.close()
+            # The server that accepted the connection must forget it.
+            original.connection_lost(None)
     finally:
         writer.close()
-    raise ConnectionResetError("tunnel closed")
+    # There is nothing to answer on a connection that is gone: this ends the handler without a word in the log.
+    raise asyncio.CancelledError
 
 
 async def _join(tunnel: _Tunnel, reader: asyncio.StreamReader) -> None:

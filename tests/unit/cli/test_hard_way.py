@@ -9,7 +9,7 @@ import pytest
 import yaml
 from cryptography import x509
 
-from kubette.cli import hard_way, hard_way_certificates, hard_way_files
+from kubette.cli import diagnosis, hard_way, hard_way_certificates, hard_way_files
 from kubette.component_base.flags import FlagSet
 from kubette.etcd import config as etcd_config
 from kubette.init import unit_file
@@ -137,6 +137,13 @@ def test_certificates_are_issued_by_their_authority_to_whom_they_name() -> None:
     assert pairs["kubelet/node01"].subject.rfc4514_string() == "CN=system:node:node01,O=system:nodes"
     names = pairs["kube-api-server"].extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert {str(address) for address in names.get_values_for_type(x509.IPAddress)} >= {"10.96.0.1", "127.0.0.1", "192.168.56.10", "192.168.56.11"}
+
+
+def test_a_unit_that_failed_is_told_from_one_that_runs() -> None:
+    at = "Nov 23 00:00:03 controlplane"
+    assert not diagnosis.has_failed([f"{at} systemd[1]: Started etcd.service - etcd.", f"{at} etcd[4]: etcd.service: Failed with result"])
+    assert diagnosis.has_failed([f"{at} systemd[1]: etcd.service: Failed with result 'exit-code'."])
+    assert diagnosis.has_failed([f"{at} systemd[1]: Failed to start etcd.service - etcd."])
 
 
 def test_what_is_written_is_on_the_machine(tmp_path: Path) -> None:
