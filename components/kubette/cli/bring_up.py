@@ -138,21 +138,15 @@ class BringUp:
         batch.start(machine.name, self._pids[machine.name], ROOT_KUBECONFIG, [KUBECTL_FOR_ROOT], self._place.root / "logs" / "up.log")
 
     def _join(self) -> None:
-        """Workers all at once; control planes one after another, since each changes etcd's membership."""
+        """All at once. The control planes agree among themselves on who joins etcd next: it takes one learner at a time."""
         missing = [m for m in self.cluster.machines if m.name not in self.cluster.joined]
         if not missing:
             return
         with self._progress.phase(f"Joining: {', '.join(m.name for m in missing)}"), Batch() as batch:
             pin = ca_hash(kubeconfig_file.ca_certificate(yaml.safe_load(self._place.kubeconfig.read_text())))
             self._make_token_known(batch)
-            waiting = [m for m in missing if m.role == "control-plane"]
-
-            def join(machine: spec.Machine) -> None:
+            for machine in missing:
                 self._batch_start(batch, machine, join_command(self.cluster, machine, self._token, pin, self._certificate_key))
-
-            for machine in [*waiting[:1], *(m for m in missing if m.role == "worker")]:
-                join(machine)
-            del waiting[:1]
             while one := batch.wait_any():
                 if one.title == ROOT_KUBECONFIG:
                     continue
@@ -160,8 +154,6 @@ class BringUp:
                 self._has_joined(machine)
                 if machine.role == "control-plane":
                     self._prepare_root(batch, machine)
-                    if waiting:
-                        join(waiting.pop(0))
 
     def _has_joined(self, machine: spec.Machine) -> None:
         joined = {*self.cluster.joined, machine.name}

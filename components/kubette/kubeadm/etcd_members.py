@@ -64,7 +64,8 @@ async def _add_learner(etcd: EtcdClient, peer_url: str, name: str, deadline: flo
                 await asyncio.sleep(_PAUSE_S)
                 continue
             own, members = added.member, list(added.members)
-        initial = {(name if m.ID == own.ID else m.name): m.peerURLs[0] for m in members if m.ID == own.ID or m.name}
+        # A member that has not said its name yet counts all the same; peer URLs are what etcd compares.
+        initial = {(name if m.ID == own.ID else m.name or f"{m.ID:x}"): m.peerURLs[0] for m in members}
         return own.ID, initial
 
 
