@@ -68,6 +68,8 @@ def cluster(new_cluster: Callable[..., Cluster]) -> Cluster:
     """The one that most tests share: controlplane, node01, node02."""
     shared = new_cluster("e2e")
     shared.up()
+    # `up` ends with Ready nodes; pods that ask for names need the cluster's DNS too.
+    shared.kubectl("rollout", "status", "deployment/coredns", "--namespace=kube-system", "--timeout=60s", timeout_s=70)
     return shared
 
 

@@ -17,6 +17,7 @@ from harness.kubectl import Kubectl
 KUBETTE = str(Path(sys.executable).with_name("kubette"))
 UP_TIMEOUT_S = 240.0
 COMMAND_TIMEOUT_S = 120.0
+CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 
 
 def free_port() -> int:
@@ -88,6 +89,8 @@ class Cluster:
     def diagnostics(self) -> str:
         """What one wants to know of a cluster in which a test failed."""
         parts = []
+        if not self.kubeconfig.exists():
+            parts.append(self.up_output or "(not up)")
         for args in (("get", "nodes", "-o", "wide"), ("get", "pods", "-A", "-o", "wide"), ("get", "events", "-A", "--sort-by=.lastTimestamp")):
             try:
                 done = self.kubectl.run(*args, timeout_s=10)
@@ -95,9 +98,10 @@ class Cluster:
             except subprocess.TimeoutExpired:
                 lines = ["(no answer)"]
             parts.append("\n".join([f"$ kubectl {' '.join(args)}", *lines[:1], *lines[1:][-40:]]))
-        for log in sorted(self.home.glob("*/logs/*.log")):
+        of_the_control_plane = (log for name in CONTROL_PLANE for log in self.home.glob(f"*/machines/*/var/log/pods/kube-system_{name}-*/*/*.log"))
+        for log in [*sorted(self.home.glob("*/logs/*.log")), *sorted(of_the_control_plane)]:
             tail = log.read_text(errors="replace").splitlines()[-15:]
-            parts.append("\n".join([f"== {log.name}", *tail]))
+            parts.append("\n".join([f"== {log.relative_to(self.home)}", *tail]))
         return "\n\n".join(parts)
 
 

@@ -4,6 +4,7 @@ Components depend on each other in the order they are asked about; the first one
 """
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,10 @@ from kubette.cli import hard_way_files, journal
 from kubette.cli.errors import PhaseError
 from kubette.cli.machine_commands import tail
 from kubette.machines import client, layout, spec
+from kubette.stdx.clock import SYSTEM_CLOCK
 
+# A program that was killed may have died with its machine, whose PID 1 ends a moment later.
+DEATH_SEEN_S = 1.0
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 
 
@@ -51,6 +55,10 @@ def explain(place: layout.Layout, cluster: spec.Cluster, error: PhaseError) -> P
     if any("[ERROR " in line for line in error.tail):
         return error  # kubeadm's preflight checks: nothing has been started yet that could have failed
     component, lines = first_failure(place, cluster)
+    deadline = SYSTEM_CLOCK.monotonic() + DEATH_SEEN_S
+    while not component and error.killed and SYSTEM_CLOCK.monotonic() < deadline:
+        time.sleep(DEATH_SEEN_S / 10)
+        component, lines = first_failure(place, cluster)
     if not component:
         return error
     return PhaseError(component, f"{error}; the first component that failed is {component}", lines or error.tail)

@@ -6,8 +6,8 @@ class CommandError(Exception):
 
 
 class PhaseError(CommandError):
-    """A phase of `kubette up` failed: `component` failed first, `tail` are its last log lines."""
+    """A phase of `kubette up` failed: `component` failed first, `tail` are its last log lines; `killed` says that it was killed from outside."""
 
-    def __init__(self, component: str, message: str, tail: list[str]) -> None:
+    def __init__(self, component: str, message: str, tail: list[str], killed: bool = False) -> None:
         super().__init__(message)
-        self.component, self.tail = component, tail
+        self.component, self.tail, self.killed = component, tail, killed

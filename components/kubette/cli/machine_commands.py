@@ -76,7 +76,8 @@ class Batch:
         os.close(one.pidfd)
         self._running.remove(one)
         if code != 0:
-            raise PhaseError(f"{one.title} on {one.machine}", f"{one.title} on {one.machine} failed with exit code {code}", tail(one.log))
+            killed = code in (-signal.SIGKILL, 128 + signal.SIGKILL)
+            raise PhaseError(f"{one.title} on {one.machine}", f"{one.title} on {one.machine} failed with exit code {code}", tail(one.log), killed)
         return one
 
     def wait_all(self) -> None:
