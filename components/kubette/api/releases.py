@@ -61,6 +61,7 @@ RELEASES: tuple[Release, ...] = tuple(Release(1, minor, patch) for minor, patche
 PRERELEASES: tuple[Release, ...] = tuple(Release(1, minor, 0, stage, number) for minor in _PATCHES for stage, number in _STAGES)
 
 SUPPORTED_LINES = 3  # the newest line and the two before it get patches
+KUBELET_LINES_BEHIND = 3  # a kubelet may be this much older than its API server (version-skew-policy), never newer
 
 
 def parse(text: str) -> Release:
@@ -92,3 +93,13 @@ def is_supported(release: Release, newest: Release | None = None) -> bool:
     """Whether a line still gets patches when `newest` is the newest release: v1.10 does not when v1.13 is out."""
     newest = newest or latest()
     return release.major == newest.major and newest.minor - SUPPORTED_LINES < release.minor <= newest.minor
+
+
+def is_newer_line(release: Release, than: Release) -> bool:
+    """Skew is counted in lines: v1.31.9 is not newer than v1.31.0."""
+    return release[:2] > than[:2]
+
+
+def oldest_kubelet(control_plane: Release) -> Release:
+    """The oldest kubelet that a control plane takes."""
+    return Release(control_plane.major, control_plane.minor - KUBELET_LINES_BEHIND, 0)

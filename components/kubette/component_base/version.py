@@ -17,11 +17,12 @@ RELEASES_DIRECTORY = "/var/lib/kubette/releases"
 
 def git_version() -> str:
     """For instance `v1.37.0`."""
-    return os.environ.get(VARIABLE) or _installed(os.path.basename(sys.argv[0]))
+    return os.environ.get(VARIABLE) or installed(os.path.basename(sys.argv[0]))
 
 
 @functools.cache  # A running process stays what it was started as, whatever is installed meanwhile.
-def _installed(program: str, directory: str = RELEASES_DIRECTORY) -> str:
+def installed(program: str, directory: str = RELEASES_DIRECTORY) -> str:
+    """Which release a program of this machine would be if it were started now."""
     for name in (program, "default"):
         try:
             with open(f"{directory}/{name}") as file:

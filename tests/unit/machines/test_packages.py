@@ -63,7 +63,7 @@ def test_installed_packages_decide_which_release_a_program_runs_as(machine: Path
     run(machine, "echo 'deb [trusted=yes] https://pkgs.k8s.io/core:/prerelease:/v1.31/deb/ /' > /etc/apt/sources.list.d/kubernetes.list", monkeypatch)
     run(machine, "apt-get update", monkeypatch)
     assert run(machine, "apt-get install -qq kubelet=1.31.0~beta.0-1.1", monkeypatch).endswith("Setting up kubelet (1.31.0~beta.0-1.1) ...\n")
-    installed = {name: version._installed(name, folder) for name in ("kubelet", "kubeadm", "kube-proxy")}
+    installed = {name: version.installed(name, folder) for name in ("kubelet", "kubeadm", "kube-proxy")}
     assert installed == {"kubelet": "v1.31.0-beta.0", "kubeadm": "v1.30.0", "kube-proxy": "v1.30.0"}
     assert repository.RELEASES_DIRECTORY == version.RELEASES_DIRECTORY
 

@@ -41,6 +41,7 @@ async def _discover(context: Context) -> dict[str, Any]:
 async def _preflight(context: Context, _: Sequence[str]) -> None:
     preflight.run(context, joining=True)
     await _discover(context)
+    preflight.run_with_cluster(context)
     if context.control_plane and not context.cluster.control_plane_endpoint:
         reason = (
             "unable to add a new control plane instance to a cluster that doesn't have a stable controlPlaneEndpoint address\n\n"

@@ -3,9 +3,11 @@
 import errno
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from kubette.api import releases
+from kubette.component_base import version
 from kubette.kubeadm import config
 from kubette.kubeadm.phases.context import Context, PhaseError
 
@@ -48,6 +50,19 @@ def _machine_checks(context: Context) -> Iterator[tuple[str, str]]:
         )
 
 
+def _kubelet_version(context: Context) -> Iterator[tuple[str, str]]:
+    """The skew between this machine's kubelet and the control plane it is for."""
+    kubelet, control_plane = releases.parse(version.installed("kubelet")), releases.parse(context.cluster.kubernetes_version)
+    if kubelet < releases.oldest_kubelet(control_plane):
+        yield "KubeletVersion", f'Kubelet version "{str(kubelet)[1:]}" is lower than kubeadm can support. Please upgrade kubelet'
+    if releases.is_newer_line(kubelet, control_plane):
+        yield (
+            "KubeletVersion",
+            "the kubelet version is higher than the control plane version. This is not a supported version skew and may lead to a malfunctional "
+            f'cluster. Kubelet version: "{str(kubelet)[1:]}" Control plane version: "{str(control_plane)[1:]}"',
+        )
+
+
 def _control_plane_checks(context: Context) -> Iterator[tuple[str, str]]:
     yield from _port_checks(_CONTROL_PLANE_PORTS)
     for name in _MANIFESTS:
@@ -73,11 +88,22 @@ def run(context: Context, *, joining: bool) -> None:
         findings += _control_plane_checks(context)
     if joining:
         findings += _worker_checks() if not context.control_plane else _file_check(f"{config.KUBERNETES_DIR}/kubelet.conf")
-    ignored = context.local.ignore_preflight_errors
+    else:
+        findings += _kubelet_version(context)
+    judge(findings, context.local.ignore_preflight_errors, context.say)
+
+
+def run_with_cluster(context: Context) -> None:
+    """What a joining machine can check only when it knows the cluster. Raises PhaseError."""
+    judge(list(_kubelet_version(context)), context.local.ignore_preflight_errors, context.say)
+
+
+def judge(findings: list[tuple[str, str]], ignored: frozenset[str], say: Callable[[str], None]) -> None:
+    """Raises PhaseError that lists every finding that is not ignored."""
     fatal = []
     for name, text in findings:
         if "all" in ignored or name.lower() in ignored:
-            context.say(f"\t[WARNING {name}]: {text}")
+            say(f"\t[WARNING {name}]: {text}")
         else:
             fatal.append(f"\t[ERROR {name}]: {text}")
     if fatal:
