@@ -27,6 +27,12 @@ def flag_set() -> flags.FlagSet:
     f.bool("allow-privileged", False, "If true, allow privileged containers.")
     f.bool("anonymous-auth", True, "Enables anonymous requests to the secure port of the API server.")
     f.strings("api-audiences", (), "Identifiers of the API. Defaults to the issuers of service account tokens.")
+    f.int(
+        "apiserver-count",
+        1,
+        "The number of apiservers running in the cluster, must be a positive number. (In use when --endpoint-reconciler-type=master-count is enabled.)",
+    )
+    f.deprecate("apiserver-count", "apiserver-count is deprecated and will be removed in a future version.")
     f.strings("authorization-mode", ("AlwaysAllow",), "Ordered list of plug-ins to do authorization on secure port.")
     f.string("bind-address", "0.0.0.0", "The IP address on which to listen for the --secure-port port.")
     f.string("cert-dir", "/var/run/kubernetes", "The directory where the TLS certs are located when none are given.")
@@ -107,6 +113,8 @@ def load(options: Any) -> Config:
     faults += [f'--kubelet-preferred-address-types contains unknown type "{one}"' for one in types if one not in ADDRESS_TYPES]
     if options.endpoint_reconciler_type not in ("lease", "none"):
         faults.append(f'--endpoint-reconciler-type must be one of [lease none], got "{options.endpoint_reconciler_type}"')
+    if options.apiserver_count <= 0:
+        faults.append(f"--apiserver-count should be a positive number, but value '{options.apiserver_count}' provided")
     if bool(options.tls_cert_file) != bool(options.tls_private_key_file):
         faults.append("--tls-cert-file and --tls-private-key-file must be specified together")
     if bool(options.kubelet_client_certificate) != bool(options.kubelet_client_key):

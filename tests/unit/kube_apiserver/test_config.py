@@ -20,6 +20,7 @@ def load(*argv: str) -> config.Config:
         (["--authorization-mode=RBAC,RBAC"], "more than once"),
         (["--service-cluster-ip-range=10.96.0.0/99"], "invalid CIDR"),
         (["--service-node-port-range=5-3"], "service-node-port-range"),
+        (["--apiserver-count=0"], "--apiserver-count should be a positive number, but value '0' provided"),
         (["--tls-cert-file=x"], "must be specified together"),
         (["--storage-backend=etcd2"], "etcd3"),
         (["--client-ca-file=/nowhere"], "no such file"),
@@ -34,6 +35,11 @@ def test_faults_are_named(argv: list[str], text: str) -> None:
 def test_a_flag_that_is_not_implemented_is_unknown() -> None:
     with pytest.raises(flags.FlagError, match="unknown flag: --audit-log-path"):
         load("--audit-log-path=x")
+
+
+def test_the_number_of_api_servers_is_deprecated() -> None:
+    warnings = config.flag_set().parse([*GOOD, "--apiserver-count=3"]).warnings
+    assert warnings == ["Flag --apiserver-count has been deprecated, apiserver-count is deprecated and will be removed in a future version."]
 
 
 def test_a_group_version_can_be_switched_off() -> None:
