@@ -12,6 +12,7 @@ from kubette.client import resources as r
 from kubette.client.kubeconfig import ClientConfig, from_document, from_file
 from kubette.client.resources import Resource
 from kubette.client.rest import FAILURES, Client
+from kubette.client.transport import TransportError
 
 _KINDS = {
     res.kind: res
@@ -82,6 +83,19 @@ async def retried(work: Callable[[], Awaitable[T]], timeout_s: float = _RETRY_TI
                 failure = failure.exceptions[0]
             if loop.time() > deadline:
                 raise failure from None
+        await asyncio.sleep(_RETRY_PAUSE_S)
+
+
+async def reachable(client: Client, timeout_s: float = _RETRY_TIMEOUT_S) -> dict[str, Any]:
+    """The server's version, once it answers: after an upgrade that was broken off the API server may be on its way up. Raises what the client raises."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout_s
+    while True:
+        try:
+            return await client.request("GET", "/version")
+        except TransportError:
+            if loop.time() > deadline:
+                raise
         await asyncio.sleep(_RETRY_PAUSE_S)
 
 

@@ -15,6 +15,7 @@ _TOP = {
     "kubeconfig": "Kubeconfig file utilities",
     "reset": "Performs a best effort revert of changes made to this host by 'kubeadm init' or 'kubeadm join'",
     "token": "Manage bootstrap tokens",
+    "upgrade": "Upgrade your cluster smoothly to a newer version with this command",
     "version": "Print the version of kubeadm",
 }
 # command -> (module, function, what --help says)
@@ -42,6 +43,11 @@ _COMMANDS = {
     "token delete": ("token", "delete", "Delete bootstrap tokens on the server"),
     "token generate": ("token", "generate", "Generate and print a bootstrap token, but do not create it on the server"),
     "token list": ("token", "list_all", "List bootstrap tokens on the server"),
+    "upgrade apply": ("upgrade", "apply", "Upgrade your Kubernetes cluster to the specified version"),
+    "upgrade diff": ("upgrade", "diff", "Show what differences would be applied to existing static pod manifests."),
+    "upgrade node": ("upgrade", "node", "Upgrade commands for a node in the cluster"),
+    "upgrade node config": ("upgrade", "node_config", "Download the kubelet configuration from the cluster ConfigMap kubelet-config"),
+    "upgrade plan": ("upgrade", "plan", "Check which versions are available to upgrade to and validate whether your current cluster is upgradeable."),
     "version": ("version", "show", _TOP["version"]),
 }
 _TRACE_HINT = "To see the stack trace of this error execute with --v=5 or higher"

@@ -16,6 +16,14 @@ _KUBELET_CERTIFICATE = "/var/lib/kubelet/pki/kubelet-client-current.pem"
 LABELS = ("node-role.kubernetes.io/control-plane", "node.kubernetes.io/exclude-from-external-load-balancers")
 
 
+RBAC_LINES = (
+    "to allow Node Bootstrap tokens to get nodes",
+    "to allow Node Bootstrap tokens to post CSRs in order for nodes to get long term certificate credentials",
+    "to allow the csrapprover controller automatically approve CSRs from a Node Bootstrap Token",
+    "to allow certificate rotation for all node client certificates in the cluster",
+)
+
+
 CONFIG_MAPS = {"kubeadm": "kubeadm-config", "kubelet": "kubelet-config"}
 
 
@@ -94,12 +102,7 @@ async def bootstrap_token(context: Context, client: Client) -> None:
         if not context.skip_token_print:
             context.say(f"[bootstrap-token] Using token: {token}")
     context.say("[bootstrap-token] Configuring bootstrap tokens, cluster-info ConfigMap, RBAC Roles")
-    for line in (
-        "to allow Node Bootstrap tokens to get nodes",
-        "to allow Node Bootstrap tokens to post CSRs in order for nodes to get long term certificate credentials",
-        "to allow the csrapprover controller automatically approve CSRs from a Node Bootstrap Token",
-        "to allow certificate rotation for all node client certificates in the cluster",
-    ):
+    for line in RBAC_LINES:
         context.say(f"[bootstrap-token] Configured RBAC rules {line}")
     context.say('[bootstrap-token] Creating the "cluster-info" ConfigMap in the "kube-public" namespace')
     public = kubeconfigs.document(f"https://{context.local.endpoint(context.cluster)}", "", "", (context.pki / "ca.crt").read_bytes(), {})
