@@ -49,9 +49,9 @@ class Member:
         except urllib.error.HTTPError as error:
             return Answer(error.code, error.read().decode(), dict(error.headers))
 
-    def first_lines(self, path: str, body: str, count: int) -> list[str]:
+    def first_lines(self, path: str, body: str, count: int, headers: dict[str, str] | None = None) -> list[str]:
         """Of an answer that does not end."""
-        request = urllib.request.Request(self.url + path, body.encode() or None)
+        request = urllib.request.Request(self.url + path, body.encode() or None, headers or {})
         with urllib.request.urlopen(request, timeout=20) as response:
             return [response.readline().decode() for _ in range(count)]
 

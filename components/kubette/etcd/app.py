@@ -15,8 +15,9 @@ from kubette.etcd import bootstrap, compactor, transport
 from kubette.etcd.config import Config, Tls
 from kubette.etcd.raft_loop import RaftLoop
 from kubette.etcd.rim import http1, listener
-from kubette.etcd.rim.grpc import GrpcHandler
-from kubette.etcd.server import REQUEST_OVERHEAD_BYTES, Limits, Server
+from kubette.etcd.rim.grpc import Call, GrpcHandler
+from kubette.etcd.server import REQUEST_OVERHEAD_BYTES, Credentials, Limits, Server
+from kubette.etcd.services.auth import Auth
 from kubette.etcd.services.cluster import Cluster
 from kubette.etcd.services.election import Election
 from kubette.etcd.services.http import Health, Questions, register_metrics
@@ -80,6 +81,8 @@ class _Services:
 
     def __init__(self, config: Config, version: str, server: Server, peers: Transport) -> None:
         self._peers = peers
+        self._server = server
+        self._cert_auth = config.client_tls.client_cert_auth
         self.registry = Registry()
         register_metrics(self.registry, server)
         self.kv = KV(server)
@@ -96,13 +99,24 @@ class _Services:
             **self.lease.methods(),
             **self.cluster.methods(),
             **self.maintenance.methods(),
+            **Auth(server).methods(),
             **Lock(sessions).methods(),
             **Election(server, sessions).methods(),
             **GrpcHealth(lambda: bool(server.lead), self._names).methods(),
             **Reflection(self._names).methods(),
         }
 
-        self._rooms = (JsonGateway(self.methods), V2Keys(server), V2Members(server, self.cluster, config.name))
+        self._rooms = (
+            JsonGateway(self.methods, lambda token: server.identify(Credentials(token))),
+            V2Keys(server),
+            V2Members(server, self.cluster, config.name),
+        )
+
+    def identify(self, call: Call) -> None:
+        """Before each call by gRPC; it costs next to nothing where there are no users."""
+        if self._server.state.auth.enabled:
+            token = call.header(b"token") or call.header(b"authorization")
+            self._server.identify(Credentials(token.decode("latin-1"), call.common_name if self._cert_auth else ""))
 
     def _names(self) -> set[str]:
         """Of the gRPC services."""
@@ -145,7 +159,7 @@ async def _run(stack: contextlib.AsyncExitStack, scope: Scope, config: Config, s
         await _listen(stack, url, client_context, None, services.health.handle, scope)
     # Requests are served once there is a leader and this member has what was committed (or is still to learn it).
     await _until(scope, server, server.ready)
-    handler = GrpcHandler(services.methods, config.max_request_bytes + REQUEST_OVERHEAD_BYTES, scope)
+    handler = GrpcHandler(services.methods, config.max_request_bytes + REQUEST_OVERHEAD_BYTES, scope, services.identify)
     for url in config.listen_client_urls:
         await _listen(stack, url, client_context, handler, services.handle_client, scope, streams_body)
     notify.ready()

@@ -8,8 +8,11 @@ client waits.
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
+from kubette.etcd import auth as auth_rules
 from kubette.etcd import v2_apply
+from kubette.etcd.auth import AuthStore, Caller
 from kubette.etcd.lessor import LeaseExistsError, LeaseNotFoundError, LeaseTtlTooLargeError, Lessor
 from kubette.etcd.membership import Membership
 from kubette.etcd.mvcc.store import Change, CompactedError, FutureRevisionError, Store, Transaction
@@ -39,6 +42,7 @@ class State:
     lessor: Lessor
     membership: Membership
     v2: V2Store = field(default_factory=V2Store)
+    auth: AuthStore = field(default_factory=AuthStore)
     alarms: dict[tuple[int, int], None] = field(default_factory=dict)  # (alarm type, member)
     applied_index: int = 0
     applied_term: int = 0
@@ -83,9 +87,12 @@ class Applier:
     def apply(self, request: InternalRaftRequest, now: float) -> bytes | RpcError:
         """The answer's bytes, or the error that is the answer. `now` is monotonic seconds, for leases."""
         for descriptor, value in request.ListFields():
-            handler = self._handlers.get(descriptor.name)
+            name = descriptor.name
+            handler = self._handlers.get(name)
             if handler is not None:
                 try:
+                    if self._state.auth.enabled:
+                        auth_rules.check_request(self._state.auth, _caller(request), name, value, self.keys_of_lease)
                     return handler(value, now)
                 except RpcError as error:
                     return error
@@ -93,7 +100,27 @@ class Applier:
                     return errors.error(errors.COMPACTED)
                 except FutureRevisionError:
                     return errors.error(errors.FUTURE_REV)
+            if name.startswith("auth"):
+                return self._auth(name, value, _caller(request), now)
         return errors.RpcError(errors.Code.UNIMPLEMENTED, "etcdserver: unknown request")
+
+    # Users and roles
+
+    def keys_of_lease(self, lease: int) -> list[bytes]:
+        known = self._state.lessor.leases.get(lease)
+        return list(known.keys) if known is not None else []
+
+    def _auth(self, name: str, request: Any, caller: Caller | None, now: float) -> bytes | RpcError:
+        state = self._state
+        try:
+            if name == "authenticate":
+                body = state.auth.authenticate(request.name, request.simple_token, state.applied_index + 1, now)
+            else:
+                auth_rules.check_request(state.auth, caller, name, request, self.keys_of_lease)
+                body = state.auth.apply(name, request)
+        except RpcError as error:
+            return error
+        return bytes_field(1, self._header(state.store.current)) + body
 
     # Keys
 
@@ -372,6 +399,11 @@ class Applier:
                 v2_apply.apply(self._state.v2, request.v2)
         except V2Error:
             pass  # an answer, of which nobody waits for any more
+
+
+def _caller(request: InternalRaftRequest) -> Caller | None:
+    header = request.header
+    return Caller(header.username, header.auth_revision) if header.auth_revision else None
 
 
 def encode_event(event: Event) -> bytes:

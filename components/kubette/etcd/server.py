@@ -9,12 +9,14 @@ import json
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
 from kubette.component_base import logs
-from kubette.etcd import membership, raft_codec, snapshotter, v2_apply
+from kubette.etcd import membership, passwords, raft_codec, snapshotter, v2_apply
 from kubette.etcd.apply import Applier, State
+from kubette.etcd.auth import READ, ROOT, Caller
 from kubette.etcd.lessor import Lessor
 from kubette.etcd.mvcc.store import Store
 from kubette.etcd.mvcc.watchers import WatcherHub
@@ -50,6 +52,14 @@ class Limits:
     request_timeout_s: float = 7.0  # 5 s for the disk, and two election timeouts
 
 
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a call came with."""
+
+    token: str = ""
+    common_name: str = ""  # of the client's certificate, where those are asked for
+
+
 class Server:
     """One member. `start` after the Raft loop is attached."""
 
@@ -62,6 +72,8 @@ class Server:
         self._election_s = election_s
         self._snap_directory = snap_directory
         self._header_prefix = int_field(1, cluster_id) + int_field(2, member_id)
+        self._credentials: ContextVar[Credentials | None] = ContextVar("credentials", default=None)
+        state.auth.hash_password = passwords.hash_password
         self.applier = Applier(state, self.header, clock.wall)
         self.raft: RaftLoop
         self.node: Node
@@ -115,9 +127,34 @@ class Server:
     def header_now(self) -> bytes:
         return self.header(self.state.store.current)
 
+    # Who asks
+
+    def identify(self, credentials: Credentials) -> None:
+        """What the task of this call, and the tasks it starts, come with."""
+        self._credentials.set(credentials)
+
+    def caller(self) -> Caller | None:
+        """Who makes the call under way; None when nobody said. Raises RpcError for a token that is not valid (any more)."""
+        credentials, auth = self._credentials.get(), self.state.auth
+        if credentials is None or not auth.enabled:
+            return None
+        if credentials.token:
+            return auth.caller_of(credentials.token, self.clock.monotonic())
+        return Caller(credentials.common_name, auth.revision) if credentials.common_name else None
+
+    def check_readable(self, key: bytes, range_end: bytes = b"") -> None:
+        """Raises RpcError unless the call under way may read the range."""
+        if self.state.auth.enabled:
+            self.state.auth.check(self.caller(), key, range_end, READ)
+
+    def check_admin(self) -> None:
+        """Raises RpcError unless the call under way is made with root's role."""
+        if self.state.auth.enabled:
+            self.state.auth.check_admin(self.caller())
+
     # Proposing
 
-    def propose(self, number: int, body: bytes) -> "asyncio.Future[bytes]":
+    def propose(self, number: int, body: bytes, as_root: bool = False) -> "asyncio.Future[bytes]":
         """Put a request (field `number` of InternalRaftRequest, encoded) into the log; the future is its answer, applied. Raises RpcError."""
         if len(body) > self.limits.max_request_bytes:
             raise errors.error(errors.REQUEST_TOO_LARGE)
@@ -126,6 +163,10 @@ class Server:
             raise errors.error(errors.TOO_MANY_REQUESTS)
         request_id = self._next_id()
         header = int_field(1, request_id)
+        if self.state.auth.enabled:
+            caller = Caller(ROOT, self.state.auth.revision) if as_root else self.caller()
+            if caller is not None:
+                header += bytes_field(2, caller.name.encode()) + int_field(3, caller.revision)
         data = bytes_field(number, body) + _HEADER_TAG + varint(len(header)) + header
         return self._enqueue(request_id, data)
 
@@ -339,7 +380,7 @@ class Server:
             if self.is_leader:
                 for lease_id in self.state.lessor.expired(now, LEASE_REVOKE_BATCH):
                     try:
-                        future = self.propose(9, int_field(1, lease_id))
+                        future = self.propose(9, int_field(1, lease_id), as_root=True)
                     except RpcError:
                         break
                     future.add_done_callback(_forget)
@@ -413,6 +454,8 @@ class Server:
         state.lessor.primary = primary
         state.membership.removed, state.membership.version = fresh.membership.removed, fresh.membership.version
         state.alarms, state.applied_index, state.applied_term = fresh.alarms, snapshot.index, snapshot.term
+        state.auth = fresh.auth
+        state.auth.hash_password = passwords.hash_password
         snapshotter.load_v2(state, snapshot.data)
         state.hub.replace_store(state.store)
         self.sync_watchers.set()

@@ -64,9 +64,7 @@ def capture(state: State, conf_state: ConfState) -> Image:
         meta += [(b"finishedCompactRev", compacted), (b"scheduledCompactRev", compacted)]
     small: dict[bytes, list[tuple[bytes, bytes]]] = {
         b"alarm": sorted((pb.AlarmMember(memberID=member, alarm=kind).SerializeToString(), b"") for kind, member in state.alarms),  # type: ignore[arg-type]
-        b"auth": [(b"authRevision", _U64.pack(1))],
-        b"authRoles": [],
-        b"authUsers": [],
+        **state.auth.buckets(),
         b"cluster": [(b"clusterVersion", state.membership.version.encode())] if state.membership.version else [],
         b"lease": sorted(
             (_U64.pack(lease.id & (1 << 64) - 1), LeaseMessage(ID=lease.id, TTL=lease.ttl).SerializeToString())
@@ -192,6 +190,7 @@ def _fill(database: bbolt.Database, state: State) -> ConfState | None:
     for key, _ in database.items(b"alarm"):
         alarm = pb.AlarmMember.FromString(key)
         state.alarms[(alarm.alarm, alarm.memberID)] = None
+    state.auth.load(database.items)
     state.applied_index = _U64.unpack(meta[b"consistent_index"])[0] if b"consistent_index" in meta else 0
     state.applied_term = _U64.unpack(meta[b"term"])[0] if b"term" in meta else 0
     if b"confState" not in meta:

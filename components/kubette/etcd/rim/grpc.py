@@ -87,6 +87,11 @@ class Call:
         """A header of the request; empty when it is not there."""
         return next((value for key, value in self.metadata if key == name), b"")
 
+    @property
+    def common_name(self) -> str:
+        """Of the client's certificate; empty when it showed none."""
+        return self.stream.connection.common_name
+
     # Streaming
 
     async def receive(self) -> bytes | None:
@@ -184,10 +189,11 @@ class Call:
 class GrpcHandler:
     """Routes streams to methods, by path."""
 
-    def __init__(self, methods: Mapping[bytes, Method], max_message: int, scope: Scope) -> None:
+    def __init__(self, methods: Mapping[bytes, Method], max_message: int, scope: Scope, identify: Callable[[Call], None] = lambda call: None) -> None:
         self._methods = methods
         self._max_message = max_message
         self._scope = scope
+        self._identify = identify  # called before a method is
         self.started = 0
         self.handled: dict[Code, int] = {}
 
@@ -213,6 +219,7 @@ class GrpcHandler:
         call = Call(stream, method, headers)
         stream.context = call
         if method.streaming is not None:
+            self._identify(call)
             call.task = self._scope.start(self._run_streaming(call, method.streaming), name="grpc stream")
         if ended:
             self.received(stream, b"", True)
@@ -240,6 +247,7 @@ class GrpcHandler:
 
     def _start_unary(self, call: Call, message: bytes) -> None:
         assert call.method.unary is not None
+        self._identify(call)
         try:
             result = call.method.unary(message)
         except RpcError as error:

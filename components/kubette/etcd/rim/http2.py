@@ -183,6 +183,11 @@ class Connection(asyncio.Protocol):
         self.write(frame(SETTINGS, 0, 0, settings))
         self.write(frame(WINDOW_UPDATE, 0, 0, _U32.pack(CONNECTION_WINDOW - DEFAULT_WINDOW)))
 
+    @property
+    def common_name(self) -> str:
+        """Of the peer's certificate, if it showed one."""
+        return common_name(self._transport)
+
     # Output
 
     def write(self, data: bytes) -> None:
@@ -404,6 +409,12 @@ class Connection(asyncio.Protocol):
         self.write(frame(SETTINGS, ACK, 0, b""))
         for stream in list(self.blocked.values()):
             stream.pump()
+
+
+def common_name(transport: asyncio.BaseTransport) -> str:
+    """The common name in the peer's certificate; empty without one."""
+    certificate = transport.get_extra_info("peercert") or {}
+    return next((value for name in certificate.get("subject", ()) for key, value in name if key == "commonName"), "")
 
 
 def _unpadded(payload: bytes) -> bytes:

@@ -46,6 +46,7 @@ class Cluster:
         return self._with_members()
 
     async def add(self, body: bytes) -> bytes:
+        self._server.check_admin()
         request = pb.MemberAddRequest.FromString(body)
         urls = _checked_urls(request.peerURLs)
         now = int(self._server.clock.wall())
@@ -69,6 +70,7 @@ class Cluster:
             raise errors.error(errors.MEMBER_NOT_ENOUGH_STARTED)
 
     async def remove(self, body: bytes) -> bytes:
+        self._server.check_admin()
         node = pb.MemberRemoveRequest.FromString(body).ID
         members = self._server.state.membership
         _checked(lambda: members.check_remove(node))
@@ -81,6 +83,7 @@ class Cluster:
         return self._with_members()
 
     async def update(self, body: bytes) -> bytes:
+        self._server.check_admin()
         request = pb.MemberUpdateRequest.FromString(body)
         urls = _checked_urls(request.peerURLs)
         _checked(lambda: self._server.state.membership.check_update(request.ID, urls))
@@ -88,6 +91,7 @@ class Cluster:
         return self._with_members()
 
     async def promote(self, body: bytes) -> bytes:
+        self._server.check_admin()
         node = pb.MemberPromoteRequest.FromString(body).ID
         if not self._server.is_leader:
             if not self._server.lead:

@@ -110,8 +110,9 @@ def _key(path: str) -> str:
 class JsonGateway:
     """Calls the methods of `methods` (gRPC path -> method) for HTTP/1.1 clients."""
 
-    def __init__(self, methods: Mapping[bytes, Method]) -> None:
+    def __init__(self, methods: Mapping[bytes, Method], identify: Callable[[str], None]) -> None:
         self._methods = methods
+        self._identify = identify  # by a token, before a method is called
 
     async def handle(self, request: Request) -> Response | None:
         """None when the path is none of the gateway's."""
@@ -127,6 +128,7 @@ class JsonGateway:
             return _plain(405, "Method Not Allowed\n")
         codec = _Codec(route)
         headers: list[Header] = [(name.encode(), value.encode("latin-1")) for name, value in request.headers.items()]
+        self._identify(request.headers.get("authorization", ""))
         if method.streaming is not None:
             stream = _HttpStream(codec, headers)
             return Response(headers={**_JSON, "Transfer-Encoding": "chunked"}, takeover=lambda r, w: stream.run(method, request, r, w))

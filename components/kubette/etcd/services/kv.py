@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
+from kubette.etcd import auth
 from kubette.etcd.rim.grpc import Method
 from kubette.etcd.server import Server
 from kubette.etcd_api import errors
@@ -32,12 +33,14 @@ class KV:
         request = pb.RangeRequest.FromString(body)
         _check_range(request)
         if request.serializable:
+            self._server.check_readable(request.key, request.range_end)
             return self._server.applier.read(request)
         return self._linearizable_range(request)
 
     async def _linearizable_range(self, request: pb.RangeRequest) -> bytes:
         self._refuse_learner()
         await self._server.linearizable()
+        self._server.check_readable(request.key, request.range_end)
         return self._server.applier.read(request)
 
     def _refuse_learner(self) -> None:
@@ -75,6 +78,8 @@ class KV:
     async def _read_txn(self, request: pb.TxnRequest, serializable: bool) -> bytes:
         if not serializable:
             await self._server.linearizable()
+        if self._server.state.auth.enabled:
+            auth.check_txn(self._server.state.auth, self._server.caller(), request, self._server.applier.keys_of_lease)
         return self._server.applier.read_txn(request)
 
     def compact(self, body: bytes) -> "asyncio.Future[bytes]":
@@ -89,7 +94,7 @@ class KV:
             return
         if (pb.NOSPACE, server.member_id) not in server.state.alarms:
             alarm = pb.AlarmRequest(action=pb.AlarmRequest.ACTIVATE, memberID=server.member_id, alarm=pb.NOSPACE)
-            server.propose(ALARM, alarm.SerializeToString()).add_done_callback(lambda done: done.cancelled() or done.exception())
+            server.propose(ALARM, alarm.SerializeToString(), as_root=True).add_done_callback(lambda done: done.cancelled() or done.exception())
         raise errors.error(errors.NO_SPACE)
 
 

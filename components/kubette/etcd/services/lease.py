@@ -74,6 +74,10 @@ class Lease:
             return 0
 
     async def time_to_live(self, body: bytes) -> bytes:
+        request = pb.LeaseTimeToLiveRequest.FromString(body)
+        if request.keys and self._server.state.auth.enabled:
+            await self._server.linearizable()
+            self._check_keys(request.ID)
         if not self._server.is_leader and self._server.lead:
             try:
                 return bytes_field(1, self._server.header_now()) + await self._forward("/leases/internal", body)
@@ -94,8 +98,16 @@ class Lease:
             parts += [bytes_field(5, key) for key in sorted(lease.keys)]
         return b"".join(parts)
 
+    def _check_keys(self, lease_id: int) -> None:
+        """Raises RpcError unless the caller may read every key that hangs on the lease."""
+        for key in self._server.applier.keys_of_lease(lease_id):
+            self._server.check_readable(key)
+
     async def leases(self, body: bytes) -> bytes:
         await self._server.linearizable()
+        if self._server.state.auth.enabled:
+            for lease_id in self._server.state.lessor.leases:
+                self._check_keys(lease_id)
         parts = [bytes_field(1, self._server.header_now())]
         parts += [bytes_field(2, int_field(1, lease_id)) for lease_id in self._server.state.lessor.leases]
         return b"".join(parts)

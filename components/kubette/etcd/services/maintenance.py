@@ -64,6 +64,7 @@ class Maintenance:
         return bytes_field(1, server.header_now()) + answer.SerializeToString()
 
     def defragment(self, body: bytes) -> bytes:
+        self._server.check_admin()
         # The store lives in memory and its file is always written without holes: what is left is the high-water mark.
         state = self._server.state
         state.high_water = state.size_in_use
@@ -71,6 +72,7 @@ class Maintenance:
 
     def hash(self, body: bytes) -> bytes:
         """Of the whole database, member-specific buckets left out (upstream's definition leaves out `meta`'s position)."""
+        self._server.check_admin()
         crc = 0
         for name, items in sorted(self._server.capture().buckets().items()):
             if name == b"meta":
@@ -81,6 +83,7 @@ class Maintenance:
         return bytes_field(1, self._server.header_now()) + int_field(2, crc)
 
     async def hash_kv(self, body: bytes) -> bytes:
+        self._server.check_admin()
         at = pb.HashKVRequest.FromString(body).revision
         store = self._server.state.store
         try:
@@ -95,6 +98,7 @@ class Maintenance:
     async def snapshot(self, call: MessageStream) -> None:
         """The database as a bbolt file, then its SHA-256 as the last 32 bytes."""
         await call.receive()
+        self._server.check_admin()
         image = self._server.capture()
         loop = asyncio.get_running_loop()
         with tempfile.TemporaryFile() as file:

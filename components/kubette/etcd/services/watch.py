@@ -22,6 +22,7 @@ FRAGMENT_BYTES = 1 << 20
 MAX_WATCHES = 100_000  # on one stream
 _CACHE = 2048
 _NO_WATCH_ID = -1
+PERMISSION_DENIED = f"rpc error: code = PermissionDenied desc = {errors.PERMISSION_DENIED[1]}"  # as upstream words a cancellation
 
 
 class EventCache:
@@ -128,6 +129,13 @@ class _Stream:
     def _header(self, at: int) -> bytes:
         return bytes_field(1, self._server.header(at))
 
+    def _may_read(self, request: pb.WatchCreateRequest) -> bool:
+        try:
+            self._server.check_readable(request.key or b"\0", request.range_end)
+        except errors.RpcError:
+            return False
+        return True
+
     def _create(self, request: pb.WatchCreateRequest) -> None:
         server = self._server
         current = server.state.store.current
@@ -138,8 +146,12 @@ class _Stream:
             reason = "etcdserver: too many watches on one stream"
         else:
             reason = ""
+        if not reason and not self._may_read(request):
+            reason, refused_id = PERMISSION_DENIED, watch_id
+        else:
+            refused_id = watch_id or _NO_WATCH_ID
         if reason:
-            parts = (self._header(current), int_field(2, watch_id or _NO_WATCH_ID), int_field(3, 1), int_field(4, 1), bytes_field(6, reason.encode()))
+            parts = (self._header(current), int_field(2, refused_id), int_field(3, 1), int_field(4, 1), bytes_field(6, reason.encode()))
             self._call.send(b"".join(parts))
             return
         if not watch_id:
