@@ -61,6 +61,7 @@ RELEASES: tuple[Release, ...] = tuple(Release(1, minor, patch) for minor, patche
 PRERELEASES: tuple[Release, ...] = tuple(Release(1, minor, 0, stage, number) for minor in _PATCHES for stage, number in _STAGES)
 
 SUPPORTED_LINES = 3  # the newest line and the two before it get patches
+COMPONENT_LINES_BEHIND = 1  # kube-controller-manager and kube-scheduler
 KUBELET_LINES_BEHIND = 3  # a kubelet may be this much older than its API server (version-skew-policy), never newer
 
 
@@ -103,3 +104,12 @@ def is_newer_line(release: Release, than: Release) -> bool:
 def oldest_kubelet(control_plane: Release) -> Release:
     """The oldest kubelet that a control plane takes."""
     return Release(control_plane.major, control_plane.minor - KUBELET_LINES_BEHIND, 0)
+
+
+def component_skew(component: Release, apiserver: Release) -> str:
+    """What the version-skew-policy has against a controller manager or scheduler beside this API server; empty when nothing."""
+    if is_newer_line(component, apiserver):
+        return "must not be newer than kube-apiserver"
+    if component.minor < apiserver.minor - COMPONENT_LINES_BEHIND:
+        return "may be at most one minor version older than kube-apiserver"
+    return ""

@@ -8,12 +8,16 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from kubette.api import releases
+from kubette.apimachinery.status import ApiError
 from kubette.client import kubeconfig, secure_port
 from kubette.client.leader_election import Config, LeaderElector, LeadershipLost, new_identity
 from kubette.client.rest import Client
-from kubette.component_base import health, metrics
+from kubette.component_base import health, logs, metrics, version
 from kubette.component_base.flags import FlagSet
 from kubette.component_base.run import StartupError
+
+log = logs.logger(__name__)
 
 Work = Callable[[Client, metrics.Registry], Awaitable[None]]
 
@@ -59,6 +63,7 @@ async def serve(options: Any, name: str, work: Work) -> None:
         elector = _elector(client, options)
         await stack.enter_async_context(secure_port.serving(options, registry, _checks(elector), reviewer))
         if elector is None:
+            await note_skew(client, name)
             await work(client, registry)
             return
         lease = options.leader_elect_resource_name
@@ -67,12 +72,24 @@ async def serve(options: Any, name: str, work: Work) -> None:
 
         async def lead() -> None:
             leader.set(1, lease)
+            await note_skew(client, name)
             await work(client, registry)
 
         try:
             await elector.run(lead)
         except LeadershipLost as error:
             raise StartupError(str(error)) from None
+
+
+async def note_skew(client: Client, name: str) -> None:
+    """Compare with the API server's release. A skew that nobody has tested is worth a line in the log; it stops nothing, as upstream."""
+    try:
+        served = releases.parse((await client.request("GET", "/version"))["gitVersion"])
+        reason = releases.component_skew(releases.parse(version.git_version()), served)
+    except (ApiError, KeyError, ValueError):
+        return  # an API server that does not say
+    if reason:
+        log.warning("Version skew is not supported", component=name, version=version.git_version(), apiserver=served, reason=reason)
 
 
 def _load(path: str, master: str) -> kubeconfig.ClientConfig:

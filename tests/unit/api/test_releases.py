@@ -36,3 +36,17 @@ def test_three_lines_are_supported() -> None:
 def test_what_is_no_version_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         releases.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("component", "against"),
+    [
+        ("v1.31.0", ""),
+        ("v1.30.9", ""),
+        ("v1.29.0", "may be at most one minor version older than kube-apiserver"),
+        ("v1.32.0", "must not be newer than kube-apiserver"),
+        ("v1.31.7", ""),  # patches do not count
+    ],
+)
+def test_a_controller_manager_may_be_one_line_older_and_not_newer(component: str, against: str) -> None:
+    assert releases.component_skew(releases.parse(component), releases.parse("v1.31.4")) == against
