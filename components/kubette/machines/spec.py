@@ -7,6 +7,8 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from kubette.api import releases
+
 SWITCH_ADDRESS = "192.168.56.1"  # gateway and default route of every machine
 LOAD_BALANCER_ADDRESS = "192.168.56.10"
 PREFIX_LENGTH = 24
@@ -136,6 +138,11 @@ def plan(name: str, control_planes: int, workers: int, kubernetes_version: str, 
         raise SpecError(f'invalid argument "{style}" for "--style" flag: must be one of {", ".join(STYLES)}')
     if not re.fullmatch(r"v\d+\.\d+\.\d+", kubernetes_version):
         raise SpecError(f'invalid argument "{kubernetes_version}" for "--kubernetes-version" flag: must look like v1.37.0')
+    if not releases.is_known(releases.parse(kubernetes_version)):
+        raise SpecError(
+            f'invalid argument "{kubernetes_version}" for "--kubernetes-version" flag: there are v1.{releases.OLDEST_MINOR} to '
+            f"v1.{releases.NEWEST_MINOR}; see kubette versions"
+        )
     names = [("controlplane" if i == 0 else f"controlplane{i + 1:02d}", "control-plane") for i in range(control_planes)]
     names += [(f"node{i + 1:02d}", "worker") for i in range(workers)]
     machines = tuple(Machine(name, role, index) for index, (name, role) in enumerate(names))

@@ -37,6 +37,8 @@ def test_cluster_json_gives_the_same_cluster_back() -> None:
         ("ok", 1, -1, "v1.37.0", "kubeadm"),
         ("ok", 1, 200, "v1.37.0", "kubeadm"),
         ("ok", 1, 1, "latest", "kubeadm"),
+        ("ok", 1, 1, "v1.29.0", "kubeadm"),
+        ("ok", 1, 1, "v1.99.0", "kubeadm"),
         ("ok", 1, 1, "v1.37.0", "magic"),
     ],
 )

@@ -14,8 +14,7 @@ def files(kubernetes_version: str, architecture: str) -> dict[str, tuple[str, in
     line = f"deb [signed-by=/{KEYRING}] {repository.stable_address(release)} /\n"
     number = repository.package_version(release)
     packages = [repository.package(name, number, release.minor, architecture) for name in ("kubeadm", "kubectl", "kubelet")]
-    if releases.is_known(release):
-        packages += repository.companion_packages(release.minor, architecture)
+    packages += repository.companion_packages(release.minor, architecture)
     packages.sort(key=lambda package: package["Package"])
     found = {
         LIST_FILE: line,
