@@ -8,6 +8,7 @@ from typing import Any
 
 from kubette.cli import common_flags, kubeconfig_file
 from kubette.cli.errors import CommandError
+from kubette.component_base import version
 from kubette.component_base.flags import FlagSet
 from kubette.machines import cgroups, client, layout, namespaces, power, spec
 
@@ -25,7 +26,7 @@ def run(options: Any) -> int:
     place = layout.of(options.name)
     if not place.exists() and not place.is_running():
         raise CommandError(f'no cluster "{options.name}" found')
-    context = spec.plan(options.name, 1, 0, "v1.0.0").context
+    context = spec.plan(options.name, 1, 0, version.DEFAULT_VERSION).context
     was_running = stop(place)
     print(f'Cluster "{options.name}" {"stopped" if was_running else "was not running"}.')
     if options.purge:
