@@ -70,6 +70,18 @@ def test_apply_creates_configures_and_leaves_alone(kubectl: Kubectl) -> None:
     assert "-  sky: blue" in kubectl.run("diff", "-f", "-", stdin=json.dumps({**config, "data": {"sky": "red", "grass": "green"}})).stdout
 
 
+def test_apply_of_a_list_is_validated_by_the_servers_schemas(kubectl: Kubectl) -> None:
+    """kubectl validates a List itself, by /openapi/v2 as protocol buffers."""
+    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "listed"}, "data": {"a": "b"}}
+    items = [config, pod("listed", command=["sleep", "1000"])]
+    assert kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": items})).splitlines() == [
+        "configmap/listed created",
+        "pod/listed created",
+    ]
+    wrong = {"apiVersion": "v1", "kind": "List", "items": [{**config, "dta": {}}]}
+    assert 'unknown field "dta"' in kubectl.refused("apply", "-f", "-", stdin=json.dumps(wrong))
+
+
 def test_every_form_of_output(kubectl: Kubectl) -> None:
     kubectl.apply(pod("one", command=["sleep", "1000"]))
     kubectl.wait("condition=Ready", "pod/one")

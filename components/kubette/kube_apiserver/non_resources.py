@@ -93,7 +93,7 @@ class NonResources:
     def _open_api(self, request: web.BaseRequest, path: str) -> Answer:
         parts = path.strip("/").split("/")
         if parts[1:] == ["v2"]:
-            found = self._openapi.v2()
+            found = self._openapi.v2(request.headers.get("Accept", ""))
         elif parts[1:] == ["v3"]:
             found = self._openapi.index()
         elif parts[1:2] == ["v3"]:
@@ -107,7 +107,7 @@ class NonResources:
         if "hash" in request.query:
             headers["Cache-Control"] = "public, immutable"  # the index names the hash, so the document behind it never changes
         if request.headers.get("If-None-Match") == found.etag:
-            return Answer(b"", 304, answer.JSON, headers)
+            return Answer(b"", 304, found.content_type, headers)
         if "gzip" in request.headers.get("Accept-Encoding", ""):
-            return Answer(found.gzipped, 200, answer.JSON, {**headers, "Content-Encoding": "gzip"})
-        return Answer(found.body, 200, answer.JSON, headers)
+            return Answer(found.gzipped, 200, found.content_type, {**headers, "Content-Encoding": "gzip"})
+        return Answer(found.body, 200, found.content_type, headers)

@@ -14,6 +14,7 @@ import orjson
 
 from kubette.api.kinds import Kind, KindTable, Subresource
 from kubette.apimachinery import schema
+from kubette.kube_apiserver import openapi_protobuf
 
 Object = dict[str, Any]
 
@@ -81,6 +82,7 @@ class Document:
     body: bytes
     gzipped: bytes
     etag: str
+    content_type: str = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,15 +126,19 @@ class OpenAPI:
             return None
         return self._document(group_version, lambda: self._build_v3(group_version))
 
-    def v2(self) -> Document:
-        """/openapi/v2: everything in one document."""
+    def v2(self, accept: str = "") -> Document:
+        """/openapi/v2: everything in one document; as protocol buffers for a client that asks for them (kubectl does, and reads nothing else)."""
+        if openapi_protobuf.MEDIA_TYPE in accept:
+            return self._document("v2 protobuf", self._build_v2, openapi_protobuf.document, openapi_protobuf.ANSWERED_TYPE)
         return self._document("v2", self._build_v2)
 
-    def _document(self, name: str, build: Callable[[], Object]) -> Document:
+    def _document(
+        self, name: str, build: Callable[[], Object], encode: Callable[[Object], bytes] = orjson.dumps, content_type: str = "application/json"
+    ) -> Document:
         found = self._documents.get(name)
         if found is None:
-            body = orjson.dumps(build())
-            found = Document(body, gzip.compress(body, 5, mtime=0), f'"{hashlib.sha512(body).hexdigest().upper()}"')
+            body = encode(build())
+            found = Document(body, gzip.compress(body, 5, mtime=0), f'"{hashlib.sha512(body).hexdigest().upper()}"', content_type)
             self._documents[name] = found
         return found
 
