@@ -11,7 +11,6 @@ from kubette.component_base import version
 from kubette.kube_apiserver.auth.interfaces import UserInfo
 from kubette.kube_apiserver.core import Core
 from kubette.kube_apiserver.discovery import Discovery
-from kubette.kube_apiserver.filters import answer
 from kubette.kube_apiserver.filters.answer import Answer
 from kubette.kube_apiserver.healthz import Health
 from kubette.kube_apiserver.openapi import OpenAPI
