@@ -7,7 +7,6 @@ from kubette.api import releases
 from kubette.api.releases import Release
 
 MINORS_AT_ONCE = 1
-KUBELET_SKEW = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +63,7 @@ def objections(wanted: Release, cluster: Release, kubeadm: Release, kubelets: It
             f'Specified version to upgrade to "{wanted}" is an unstable version and such upgrades weren\'t allowed '
             "via setting the --allow-*-upgrades flags"
         )
-    too_old = sorted({version for version in kubelets if releases.parse(version).minor < wanted.minor - KUBELET_SKEW})
+    too_old = sorted({version for version in kubelets if releases.parse(version) < releases.oldest_kubelet(wanted)})
     if too_old:
         skippable.append(f"There are kubelets in this cluster that are too old that have these versions [{' '.join(too_old)}]")
     return Objections(tuple(mandatory), tuple(skippable))
@@ -103,6 +102,26 @@ class Upgrade:
     description: str
     target: Release
     kubeadm: Release
+
+
+def skews(state: State) -> list[str]:
+    """What runs too far from the API servers already, by the version-skew policy."""
+    servers = [releases.parse(version) for version in state.components.get("kube-apiserver", {})] or [state.cluster]
+    found = []
+    if max(servers).minor - min(servers).minor > 1:
+        found.append(f"the kube-apiservers are more than one minor version apart: {min(servers)} and {max(servers)}")
+    for component in ("kube-controller-manager", "kube-scheduler"):
+        for version, nodes in sorted(state.components.get(component, {}).items()):
+            against = releases.component_skew(releases.parse(version), min(servers))
+            against = against or releases.component_skew(releases.parse(version), max(servers))
+            if against:
+                found.append(f"{component} {version} on {' '.join(nodes)} {against}")
+    for version, nodes in sorted(state.kubelets.items()):
+        if releases.parse(version) < releases.oldest_kubelet(max(servers)):
+            found.append(f"kubelet {version} on {' '.join(nodes)} is too old for kube-apiserver {max(servers)}")
+        elif releases.is_newer_line(releases.parse(version), min(servers)):
+            found.append(f"kubelet {version} on {' '.join(nodes)} must not be newer than kube-apiserver {min(servers)}")
+    return found
 
 
 def stable(kubeadm: Release) -> tuple[Release, Release]:

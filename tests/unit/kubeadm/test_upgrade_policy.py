@@ -10,8 +10,8 @@ NODES = ["controlplane", "node01"]
 
 
 def judge(wanted: str, cluster: str, kubeadm: str, kubelets: tuple[str, ...] = (), allowed: Allowed | None = None) -> Objections:
-    parsed = (releases.parse(text) for text in (wanted, cluster, kubeadm))
-    return upgrade_policy.objections(*parsed, kubelets, allowed or Allowed())
+    parse = releases.parse
+    return upgrade_policy.objections(parse(wanted), parse(cluster), parse(kubeadm), kubelets, allowed or Allowed())
 
 
 def state(cluster: str, kubeadm: str, kubelets: dict[str, list[str]] | None = None) -> State:
@@ -142,3 +142,23 @@ def test_kubelets_that_are_there_already_are_not_listed() -> None:
     now = state("v1.30.0", "v1.31.0", {"v1.31.0": NODES})
     text = upgrade_report.render(now, upgrade_policy.possible(now, releases.parse("v1.31.0"), Allowed())[1:], {})
     assert "must be upgraded manually" not in text
+
+
+def test_components_that_run_too_far_apart_are_named() -> None:
+    now = state("v1.33.0", "v1.33.0", {"v1.29.9": ["node01"], "v1.34.0": ["node02"], "v1.31.0": ["node03"]})
+    now.components["kube-controller-manager"] = {"v1.31.0": ["cp1"], "v1.32.5": ["cp2"]}
+    now.components["kube-scheduler"] = {"v1.34.1": ["cp1"]}
+    assert upgrade_policy.skews(now) == [
+        "kube-controller-manager v1.31.0 on cp1 may be at most one minor version older than kube-apiserver",
+        "kube-scheduler v1.34.1 on cp1 must not be newer than kube-apiserver",
+        "kubelet v1.29.9 on node01 is too old for kube-apiserver v1.33.0",
+        "kubelet v1.34.0 on node02 must not be newer than kube-apiserver v1.33.0",
+    ]
+    assert upgrade_policy.skews(state("v1.33.0", "v1.33.0")) == []
+
+
+def test_a_controller_manager_must_fit_the_oldest_and_the_newest_api_server() -> None:
+    now = state("v1.33.0", "v1.33.0")
+    now.components["kube-apiserver"] = {"v1.32.0": ["cp1"], "v1.33.0": ["cp2"]}
+    now.components["kube-controller-manager"] = {"v1.33.0": ["cp2"], "v1.32.0": ["cp1"]}
+    assert "kube-controller-manager v1.33.0 on cp2 must not be newer than kube-apiserver" in upgrade_policy.skews(now)

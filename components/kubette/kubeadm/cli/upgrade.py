@@ -89,6 +89,8 @@ def plan(flag_set: FlagSet, words: list[str]) -> int:
             say(f"[upgrade/versions] Target version: {target}")
             if target >= state.cluster:
                 say(f"[upgrade/versions] Latest version in the {state.cluster.line} series: {releases.latest(state.cluster.line)}")
+            for skew in upgrade_policy.skews(state):
+                say(f"[upgrade/versions] WARNING: {skew}")
             say("")
             upgrades = upgrade_policy.possible(state, target, _allowed(options))
             say(upgrade_report.render(state, upgrades, await cluster_state.config_versions(client)))
