@@ -53,8 +53,8 @@ def test_a10_options_of_the_api_server_in_unit_status_and_process_list(hard_way:
 
 @pytest.mark.needs("etcdctl")
 def test_e11_etcd_wants_a_certificate_of_its_own_authority(hard_way: Cluster) -> None:
-    question = ("--command-timeout=2s", "--dial-timeout=2s", "get", "/registry/nodes/", "--prefix", "--keys-only")
-    assert "/registry/nodes/node01" in hard_way.on("controlplane", *etcdctl(*WITH_CERTIFICATES, *question)).split()
+    question = ("--command-timeout=2s", "--dial-timeout=2s", "get", "/registry/minions/", "--prefix", "--keys-only")
+    assert "/registry/minions/node01" in hard_way.on("controlplane", *etcdctl(*WITH_CERTIFICATES, *question)).split()
     kubelets = ("--cacert=/etc/etcd/ca.crt", "--cert=/var/lib/kubelet/kubelet.crt", "--key=/var/lib/kubelet/kubelet.key")
     for wrong in (("--cacert=/etc/etcd/ca.crt",), kubelets):
         done = hard_way.run("ssh", "controlplane", "--", *etcdctl(*wrong, *question))
@@ -66,6 +66,7 @@ def test_p03_kube_proxy_is_restarted_after_five_seconds(hard_way: Cluster) -> No
     def show(name: str) -> str:
         return hard_way.on("node01", "systemctl", "show", f"--property={name}", "--value", "kube-proxy").strip()
 
+    assert 'node="node01"' in hard_way("logs", "node01", "kube-proxy")
     before = show("MainPID")
     hard_way.on("node01", "kill", "-9", before)
     eventually(lambda: show("NRestarts"), lambda count: count == "1", timeout_s=15)

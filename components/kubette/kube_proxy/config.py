@@ -1,6 +1,6 @@
 """The flags of kube-proxy and its KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1)."""
 
-import platform
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,9 +63,10 @@ def load(options: Any) -> Config:
     mode = document.get("mode") or options.proxy_mode
     if mode not in _MODES:
         raise StartupError(f'Mode: Invalid value: "{mode}": must be iptables or userspace (blank means the best-available proxy)')
+    # Not platform.node(): a program that is started warm would inherit the name that its parent, on the host, once asked for.
     return Config(
         connection.get("kubeconfig") or options.kubeconfig,
-        options.hostname_override or document.get("hostnameOverride") or platform.node().lower(),
+        options.hostname_override or document.get("hostnameOverride") or os.uname().nodename.lower(),
         mode,
         document.get("clusterCIDR") or options.cluster_cidr,
         document.get("healthzBindAddress") or options.healthz_bind_address,
