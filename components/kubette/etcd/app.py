@@ -5,7 +5,7 @@ import contextlib
 import gc
 import json
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
 from kubette.component_base import logs, notify, tls
@@ -17,10 +17,11 @@ from kubette.etcd.raft_loop import RaftLoop
 from kubette.etcd.rim import http1, listener
 from kubette.etcd.rim.grpc import Call, GrpcHandler
 from kubette.etcd.server import REQUEST_OVERHEAD_BYTES, Credentials, Limits, Server
+from kubette.etcd.services import metrics
 from kubette.etcd.services.auth import Auth
 from kubette.etcd.services.cluster import Cluster
 from kubette.etcd.services.election import Election
-from kubette.etcd.services.http import Health, Questions, register_metrics
+from kubette.etcd.services.http import Health, Questions
 from kubette.etcd.services.introspection import GrpcHealth, Reflection
 from kubette.etcd.services.json_gateway import JsonGateway, streams_body
 from kubette.etcd.services.kv import KV
@@ -38,7 +39,7 @@ from kubette.stdx.tasks import Scope
 
 log = logs.logger(__name__)
 HOUSEKEEPING_S = 0.25  # timeouts of requests are as exact as this
-CERTIFICATE_REFRESH_S = 30.0
+CERTIFICATE_REFRESH_S = 10.0
 
 
 async def serve(config: Config, version: str) -> None:
@@ -70,7 +71,7 @@ async def serve(config: Config, version: str) -> None:
                 if config.initial_corrupt_check:
                     await _check_corruption(server, peers, peer_client)
                 _start(scope, config, version, booted, server, raft, peers, services)
-                await _run(stack, scope, config, server, services)
+                await _run(stack, scope, config, server, services, [(peer_server, config.peer_tls), (peer_client, config.peer_tls)])
         finally:
             await scope.cancel()
             raft.close()
@@ -84,9 +85,9 @@ class _Services:
         self._server = server
         self._cert_auth = config.client_tls.client_cert_auth
         self.registry = Registry()
-        register_metrics(self.registry, server)
         self.kv = KV(server)
         self.watch = Watch(server, config.progress_notify_s)
+        metrics.register(self.registry, server, version, lambda: self.watch.statistics()["streams"])
         self.lease = Lease(server, peers.ask_leader)
         self.cluster = Cluster(server, config.token, peers.ask_leader, config.strict_reconfig)
         self.maintenance = Maintenance(server, version, cluster_version(version))
@@ -153,13 +154,23 @@ def _start(
     raft.begin(config.election_ticks if config.tick_advance else 0)
 
 
-async def _run(stack: contextlib.AsyncExitStack, scope: Scope, config: Config, server: Server, services: _Services) -> None:
+async def _run(
+    stack: contextlib.AsyncExitStack,
+    scope: Scope,
+    config: Config,
+    server: Server,
+    services: _Services,
+    pairs: list[tuple[ssl.SSLContext | None, Tls]],
+) -> None:
     client_context = _client_context(config.client_tls)
+    pairs.append((client_context, config.client_tls))
+    scope.start(_follow_certificates(pairs), name="certificates")
     for url in config.listen_metrics_urls:
         await _listen(stack, url, client_context, None, services.health.handle, scope)
     # Requests are served once there is a leader and this member has what was committed (or is still to learn it).
     await _until(scope, server, server.ready)
     handler = GrpcHandler(services.methods, config.max_request_bytes + REQUEST_OVERHEAD_BYTES, scope, services.identify)
+    metrics.register_grpc(services.registry, handler)
     for url in config.listen_client_urls:
         await _listen(stack, url, client_context, handler, services.handle_client, scope, streams_body)
     notify.ready()
@@ -168,6 +179,16 @@ async def _run(stack: contextlib.AsyncExitStack, scope: Scope, config: Config, s
     gc.collect()
     gc.freeze()
     await _until(scope, server, asyncio.Event())
+
+
+async def _follow_certificates(contexts: Sequence[tuple[ssl.SSLContext | None, Tls]]) -> None:
+    """Renewed certificates are used for new connections, without a restart."""
+    pairs = [tls.ReloadingPair(context, files.cert_file, files.key_file) for context, files in contexts if context is not None]
+    while pairs:
+        await asyncio.sleep(CERTIFICATE_REFRESH_S)
+        for pair in pairs:
+            if pair.refresh():
+                log.info("Loaded renewed certificates")
 
 
 async def _until(scope: Scope, server: Server, event: asyncio.Event) -> None:

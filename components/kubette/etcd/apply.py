@@ -69,6 +69,7 @@ class Applier:
     def __init__(self, state: State, header: Callable[[int], bytes], wall: Callable[[], float] = lambda: 0.0) -> None:
         self._state = state
         self._wall = wall
+        self.counts = dict.fromkeys(("put", "delete", "range", "txn", "compacted", "granted", "revoked"), 0)
         self._header = header
         self._handlers: dict[str, Callable[..., bytes]] = {
             "put": self._put,
@@ -158,6 +159,7 @@ class Applier:
             value = before.value if request.ignore_value else value
             lease = before.lease if request.ignore_lease else lease
         change = transaction.put(key, value, lease)
+        self.counts["put"] += 1
         lessor = self._state.lessor
         if lease or lessor.leases:
             lessor.attach(key, lease)
@@ -171,6 +173,7 @@ class Applier:
     def _delete_in(self, transaction: Transaction, request: pb.DeleteRangeRequest) -> bytes:
         changes = transaction.delete_range(request.key, request.range_end)
         self._detach(changes)
+        self.counts["delete"] += len(changes)
         parts = [int_field(2, len(changes))]
         if request.prev_kv:
             parts += [bytes_field(3, change.previous) for change in changes if change.previous is not None]
@@ -184,6 +187,7 @@ class Applier:
 
     def _range(self, request: pb.RangeRequest, now: float) -> bytes:
         store = self._state.store
+        self.counts["range"] += 1
         return bytes_field(1, self._header(store.current)) + encode_range(store.range, request)
 
     def read(self, request: pb.RangeRequest) -> bytes:
@@ -226,6 +230,7 @@ class Applier:
                 put_before[operation.request_put.key] = None
             elif kind == "request_range":
                 self._state.store.check_revision(operation.request_range.revision)
+        self.counts["txn"] += 1
         transaction = self._state.store.begin()
         body = self._txn_in(transaction, request, iter(plan))
         return self._end(transaction) + body
@@ -255,6 +260,7 @@ class Applier:
             if kind == "request_put":
                 number, body = 2, self._put_in(transaction, operation.request_put)
             elif kind == "request_range":
+                self.counts["range"] += 1
                 number, body = 1, encode_range(transaction.range, operation.request_range)
             elif kind == "request_delete_range":
                 number, body = 3, self._delete_in(transaction, operation.request_delete_range)
@@ -307,7 +313,7 @@ class Applier:
     def _compaction(self, request: pb.CompactionRequest, now: float) -> bytes:
         store = self._state.store
         self._state.size  # noqa: B018  # remember the high-water mark before records go
-        store.compact(request.revision)
+        self.counts["compacted"] += store.compact(request.revision)
         return bytes_field(1, self._header(store.current))
 
     # Leases
@@ -322,6 +328,7 @@ class Applier:
             raise errors.error(errors.LEASE_TTL_TOO_LARGE) from None
         except LeaseNotFoundError:
             raise errors.error(errors.LEASE_NOT_FOUND) from None
+        self.counts["granted"] += 1
         return bytes_field(1, self._header(self._state.store.current)) + int_field(2, lease.id) + int_field(3, lease.ttl)
 
     def _lease_revoke(self, request: pb.LeaseRevokeRequest, now: float) -> bytes:
@@ -329,6 +336,7 @@ class Applier:
             keys = self._state.lessor.revoke(request.ID)
         except LeaseNotFoundError:
             raise errors.error(errors.LEASE_NOT_FOUND) from None
+        self.counts["revoked"] += 1
         transaction = self._state.store.begin()
         for key in keys:
             transaction.delete_range(key)

@@ -50,6 +50,7 @@ class RaftLoop:
         self._send = send
         self._tick_s = tick_s
         self._wake = asyncio.Event()
+        self.on_synced: Callable[[float], None] = lambda seconds: None  # after each fsync of the log: how long it took
         self._proposals: deque[tuple[int, bytes]] = deque()
         self._campaign_alone = False
         self._held = False  # the last attempt to propose was dropped: wait for a tick
@@ -207,7 +208,13 @@ class RaftLoop:
         self._after_input()
 
     async def _sync(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._disk, self._wal.sync)
+        loop = asyncio.get_running_loop()
+        self.on_synced(await loop.run_in_executor(self._disk, self._timed_sync, loop.time))
+
+    def _timed_sync(self, now: Callable[[], float]) -> float:
+        began = now()
+        self._wal.sync()
+        return now() - began
 
     async def _record_snapshot(self) -> None:
         assert self._finished_snapshot is not None

@@ -91,6 +91,11 @@ class Server:
         self.is_leader = False
         self.leader_changes = 0
         self.proposals_failed = 0
+        self.reads_failed = 0
+        self.leases_expired = 0
+        self.leases_renewed = 0
+        self.installing = False  # a snapshot of the leader's
+        self.on_saved: Callable[[float], None] = lambda seconds: None  # after each snapshot: how long it took
         self.on_members_changed: list[Callable[[], None]] = []
         self.removed = asyncio.Event()  # this member is no longer one
         self.sync_watchers = asyncio.Event()
@@ -263,6 +268,7 @@ class Server:
         now = self.clock.monotonic()
         if now - self._read_blocked_since > self.limits.request_timeout_s:
             failure = errors.TIMEOUT if self.lead else errors.NO_LEADER
+            self.reads_failed += 1
             for future in (*futures, *self._read_queue):
                 if not future.done():
                     future.set_exception(errors.error(failure))
@@ -383,6 +389,7 @@ class Server:
                         future = self.propose(9, int_field(1, lease_id), as_root=True)
                     except RpcError:
                         break
+                    self.leases_expired += 1
                     future.add_done_callback(_forget)
             pause = min(max(self.state.lessor.next_expiry() - now, 0.05), 3600.0) if self.is_leader else 3600.0
             try:
@@ -420,19 +427,21 @@ class Server:
             return
         self._snapshot_index = self.state.applied_index
         image = snapshotter.capture(self.state, self.node.raft.tracker.config.conf_state())
+        began = self.clock.monotonic()
         running = asyncio.get_running_loop().run_in_executor(None, self._save_snapshot, image)
-        running.add_done_callback(lambda done: self._snapshot_done(image.snapshot, done))
+        running.add_done_callback(lambda done: self._snapshot_done(image.snapshot, began, done))
         self._snapshot_running = running
 
     def _save_snapshot(self, image: snapshotter.Image) -> None:
         snapshotter.save(self._snap_directory, image)
         snapshotter.purge(self._snap_directory, self.limits.max_snapshots)
 
-    def _snapshot_done(self, snapshot: Snapshot, done: "asyncio.Future[None]") -> None:
+    def _snapshot_done(self, snapshot: Snapshot, began: float, done: "asyncio.Future[None]") -> None:
         error = done.exception()
         if error is not None:
             log.error("Failed to save a snapshot", err=error, index=snapshot.index)
             return
+        self.on_saved(self.clock.monotonic() - began)
         log.info("Saved snapshot", index=snapshot.index, term=snapshot.term)
         self.raft.snapshot_saved(snapshot, max(snapshot.index - CATCH_UP_ENTRIES, 0))
 
@@ -446,7 +455,11 @@ class Server:
 
     async def install_snapshot(self, snapshot: Snapshot) -> None:
         received = self.received_path(snapshot.index)
-        fresh = await asyncio.get_running_loop().run_in_executor(None, self._load_received, received, snapshot)
+        self.installing = True
+        try:
+            fresh = await asyncio.get_running_loop().run_in_executor(None, self._load_received, received, snapshot)
+        finally:
+            self.installing = False
         state = self.state
         primary = state.lessor.primary
         state.store, state.lessor.leases, state.membership.members = fresh.store, fresh.lessor.leases, fresh.membership.members

@@ -67,7 +67,22 @@ def _trailers(error: RpcError) -> bytes:
 class Call:
     """The server's end of one RPC."""
 
-    __slots__ = ("_buffer", "_drained", "_queue", "_responded", "_waiter", "messages", "metadata", "method", "over", "stream", "task", "when_drained")
+    __slots__ = (
+        "_buffer",
+        "_drained",
+        "_queue",
+        "_responded",
+        "_waiter",
+        "handled",
+        "messages",
+        "metadata",
+        "method",
+        "over",
+        "path",
+        "stream",
+        "task",
+        "when_drained",
+    )
 
     def __init__(self, stream: Stream, method: Method, metadata: list[Header]) -> None:
         self.stream = stream
@@ -82,6 +97,8 @@ class Call:
         self._waiter: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._responded = False
+        self.path = b""
+        self.handled: dict[tuple[bytes, int], int] | None = None  # where the end is counted
 
     def header(self, name: bytes) -> bytes:
         """A header of the request; empty when it is not there."""
@@ -129,11 +146,17 @@ class Call:
 
     # Ending
 
+    def _end(self, code: int) -> None:
+        self.over = True
+        if self.handled is not None:
+            key = (self.path, code)
+            self.handled[key] = self.handled.get(key, 0) + 1
+
     def answer(self, message: bytes) -> None:
         """The answer of a unary method."""
         if self.over:
             return
-        self.over = True
+        self._end(0)
         stream = self.stream
         stream.send_headers(_RESPONSE)
         stream.send_data(b"\0" + len(message).to_bytes(4, "big") + message)
@@ -142,7 +165,7 @@ class Call:
     def fail(self, error: RpcError) -> None:
         if self.over:
             return
-        self.over = True
+        self._end(int(error.code))
         trailers = _trailers(error)
         if self._responded:
             self.stream.end(trailers)
@@ -153,10 +176,15 @@ class Call:
         """The end of a stream that went well."""
         if self.over:
             return
-        self.over = True
+        self._end(0)
         if not self._responded:
             self.stream.send_headers(_RESPONSE)
         self.stream.end(_OK_TRAILERS)
+
+    def abort(self) -> None:
+        """The client has left."""
+        if not self.over:
+            self._end(int(Code.CANCELLED))
 
     # Input
 
@@ -194,8 +222,10 @@ class GrpcHandler:
         self._max_message = max_message
         self._scope = scope
         self._identify = identify  # called before a method is
-        self.started = 0
-        self.handled: dict[Code, int] = {}
+        self.started: dict[bytes, int] = {}  # calls by path, of methods that there are
+        self.handled: dict[tuple[bytes, int], int] = {}  # calls by path and status
+        self.received_bytes = 0
+        self.sent_bytes = 0
 
     def opened(self, stream: Stream, headers: list[Header], ended: bool) -> None:
         path = content_type = b""
@@ -207,7 +237,6 @@ class GrpcHandler:
         if not content_type.startswith(b"application/grpc"):
             stream.send_headers(_NOT_GRPC, end=True)
             return
-        self.started += 1
         method = self._methods.get(path)
         if method is None:
             service, _, name = path.strip(b"/").rpartition(b"/")
@@ -217,6 +246,8 @@ class GrpcHandler:
             Call(stream, Method(), headers).fail(RpcError(Code.UNIMPLEMENTED, text))
             return
         call = Call(stream, method, headers)
+        call.path, call.handled = path, self.handled
+        self.started[path] = self.started.get(path, 0) + 1
         stream.context = call
         if method.streaming is not None:
             self._identify(call)
@@ -300,7 +331,7 @@ class GrpcHandler:
     def aborted(self, stream: Stream) -> None:
         call = stream.context
         if isinstance(call, Call):
-            call.over = True
+            call.abort()
             call.drained()
             if isinstance(call.task, asyncio.Task):
                 call.task.cancel()

@@ -48,6 +48,9 @@ def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
 class Handler(Protocol):
     """What a connection calls. All of it is synchronous."""
 
+    received_bytes: int
+    sent_bytes: int
+
     def opened(self, stream: "Stream", headers: list[Header], ended: bool) -> None: ...
 
     def received(self, stream: "Stream", data: bytes, ended: bool) -> None: ...
@@ -204,6 +207,7 @@ class Connection(asyncio.Protocol):
             data = b"".join(self._out)
             self._out.clear()
             self._transport.write(data)
+            self.handler.sent_bytes += len(data)
             if self._transport.get_write_buffer_size() > MAX_BUFFER:
                 self._transport.abort()  # a client that does not read, and does not say so by flow control
 
@@ -234,6 +238,7 @@ class Connection(asyncio.Protocol):
             self.handler.aborted(stream)
 
     def data_received(self, data: bytes) -> None:
+        self.handler.received_bytes += len(data)
         try:
             self._feed(data)
         except (ConnectionFault, HpackError) as error:

@@ -22,6 +22,8 @@ class Health:
         self._server = server
         self._version = version
         self._registry = registry
+        self._succeeded = registry.counter("etcd_server_health_success", "The total number of successful health checks")
+        self._failed = registry.counter("etcd_server_health_failures", "The total number of failed health checks")
 
     async def handle(self, request: Request) -> Response:
         if request.method not in ("GET", "HEAD"):
@@ -50,6 +52,7 @@ class Health:
             reason = "RAFT NO LEADER"
         if not reason and query.get("serializable", ["false"])[0] != "true":
             reason = await self._read_fails()
+        (self._failed if reason else self._succeeded).inc()
         body = json.dumps({"health": "false" if reason else "true", "reason": reason}, separators=(",", ":")).encode()
         return Response(503 if reason else 200, body, _JSON)
 
@@ -137,36 +140,3 @@ class Questions:
         except (CompactedError, FutureRevisionError) as error:
             return Response(412, type(error).__name__.encode())
         return Response(body=json.dumps(body).encode(), headers=_JSON)
-
-
-def register_metrics(registry: Registry, server: Server) -> None:
-    """Upstream's names."""
-    state, node = server.state, server.node
-    registry.function("etcd_server_has_leader", "Whether or not a leader exists. 1 is existence, 0 is not.", lambda: float(bool(server.lead)))
-    registry.function("etcd_server_is_leader", "Whether or not this member is a leader. 1 if is, 0 otherwise.", lambda: float(server.is_leader))
-    registry.function("etcd_server_is_learner", "Whether or not this member is a learner. 1 if is, 0 otherwise.", lambda: float(server.is_learner))
-    counters = (
-        ("etcd_server_leader_changes_seen_total", "The number of leader changes seen.", lambda: float(server.leader_changes)),
-        ("etcd_server_proposals_committed_total", "The total number of consensus proposals committed.", lambda: float(node.raft.log.committed)),
-        ("etcd_server_proposals_applied_total", "The total number of consensus proposals applied.", lambda: float(state.applied_index)),
-        ("etcd_server_proposals_failed_total", "The total number of failed proposals seen.", lambda: float(server.proposals_failed)),
-    )
-    for name, help_text, read in counters:
-        registry.function(name, help_text, read, "gauge" if name.endswith(("committed_total", "applied_total")) else "counter")
-    registry.function("etcd_server_proposals_pending", "The current number of pending proposals to commit.", lambda: float(server.pending))
-    registry.function(
-        "etcd_mvcc_db_total_size_in_bytes", "Total size of the underlying database physically allocated in bytes.", lambda: float(state.size)
-    )
-    registry.function(
-        "etcd_mvcc_db_total_size_in_use_in_bytes",
-        "Total size of the underlying database logically in use in bytes.",
-        lambda: float(state.size_in_use),
-    )
-    registry.function("etcd_debugging_mvcc_keys_total", "Total number of keys.", lambda: float(state.store.key_count))
-    registry.function("etcd_debugging_mvcc_current_revision", "The current revision of store.", lambda: float(state.store.current))
-    registry.function("etcd_debugging_mvcc_compact_revision", "The revision of the last compaction in store.", lambda: float(state.store.compacted))
-    registry.function("etcd_debugging_mvcc_watcher_total", "Total number of watchers.", lambda: float(len(state.hub)))
-    registry.function(
-        "etcd_debugging_mvcc_slow_watcher_total", "Total number of unsynced slow watchers.", lambda: float(state.hub.statistics()["unsynced"])
-    )
-    registry.function("etcd_server_quota_backend_bytes", "Current backend storage quota size in bytes.", lambda: float(server.limits.quota_bytes))

@@ -69,9 +69,11 @@ class Lease:
         if not self._server.is_leader:
             raise errors.error(errors.NOT_LEADER)
         try:
-            return self._server.state.lessor.renew(lease_id, self._server.clock.monotonic())
+            ttl = self._server.state.lessor.renew(lease_id, self._server.clock.monotonic())
         except LeaseNotFoundError:
             return 0
+        self._server.leases_renewed += 1
+        return ttl
 
     async def time_to_live(self, body: bytes) -> bytes:
         request = pb.LeaseTimeToLiveRequest.FromString(body)
