@@ -72,7 +72,10 @@ async def config_versions(client: Client) -> dict[str, str]:
     """API group -> version of the configurations that kubeadm keeps for kube-proxy and the kubelets."""
     found = {}
     for name, key in (("kube-proxy", "config.conf"), ("kubelet-config", "kubelet")):
-        body = await client.get(resources.CONFIGMAPS, "kube-system", name)
+        bodies, _ = await client.list_all(resources.CONFIGMAPS, "kube-system", field_selector=f"metadata.name={name}")
+        if not bodies:
+            continue  # kube-proxy may be left out
+        body = bodies[0]
         group, _, api_version = yaml.safe_load(body["data"][key])["apiVersion"].rpartition("/")
         found[group] = api_version
     return found

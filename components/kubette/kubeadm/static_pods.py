@@ -58,27 +58,62 @@ class Run:
 
 
 def wanted(context: Context, component: str) -> dict[str, Any]:
-    """The manifest of the new release. etcd keeps the membership that its manifest was written with."""
-    if component != "etcd":
-        return control_plane.document(context, component)
-    flags = flags_of("etcd")
+    """The manifest of the new release. Raises PhaseError."""
+    return _wanted_etcd(context) if component == "etcd" else control_plane.document(context, component)
+
+
+def _wanted_etcd(context: Context) -> dict[str, Any]:
+    """etcd keeps the members and the data directory that its manifest names now: a restored backup is usually another directory than the first one."""
+    flags, current = flags_of("etcd"), read("etcd")
     members = dict(pair.split("=", 1) for pair in flags["initial-cluster"].split(","))
-    return manifests.etcd(context.cluster, context.local, members, flags.get("initial-cluster-state", "new"))
+    body = manifests.etcd(context.cluster, context.local, members, flags.get("initial-cluster-state", "new"))
+    container = body["spec"]["containers"][0]
+    container["command"] = [f"--data-dir={flags['data-dir']}" if word.startswith("--data-dir=") else word for word in container["command"]]
+    container["volumeMounts"] = current["spec"]["containers"][0].get("volumeMounts", [])
+    body["spec"]["volumes"] = current["spec"].get("volumes", [])
+    return body
+
+
+def etcd_data_path() -> Path:
+    """Where etcd's data is on this machine: the hostPath behind its --data-dir. Raises PhaseError."""
+    current, data_dir = read("etcd"), flags_of("etcd")["data-dir"]
+    paths = {volume["name"]: volume.get("hostPath", {}).get("path", "") for volume in current["spec"].get("volumes", [])}
+    for mount in current["spec"]["containers"][0].get("volumeMounts", []):
+        if Path(data_dir).is_relative_to(mount["mountPath"]) and paths.get(mount["name"]):
+            return Path(paths[mount["name"]]) / Path(data_dir).relative_to(mount["mountPath"])
+    return Path(data_dir)
 
 
 def manifest_path(component: str) -> Path:
     return Path(config.MANIFESTS_DIR) / f"{component}.yaml"
 
 
-def flags_of(component: str) -> dict[str, str]:
-    """The command line of the manifest that is in place. Raises PhaseError."""
+def read(component: str) -> dict[str, Any]:
+    """The manifest that is in place. Raises PhaseError."""
     path = manifest_path(component)
     try:
-        command = yaml.safe_load(path.read_text())["spec"]["containers"][0]["command"]
-    except (OSError, KeyError, TypeError, IndexError, yaml.YAMLError) as error:
+        body: dict[str, Any] = yaml.safe_load(path.read_text())
+        if not body["spec"]["containers"][0]["command"]:
+            raise ValueError("its container has no command")
+    except (OSError, KeyError, TypeError, ValueError, IndexError, yaml.YAMLError) as error:
         raise PhaseError("control-plane", f"failed to read the static Pod manifest {path}: {error}") from error
-    pairs = (word.removeprefix("--").partition("=") for word in command[1:])
+    return body
+
+
+def flags_of(component: str) -> dict[str, str]:
+    """The command line of the manifest that is in place. Raises PhaseError."""
+    words = read(component)["spec"]["containers"][0]["command"][1:]
+    pairs = (word.removeprefix("--").partition("=") for word in words)
     return {name: value for name, _, value in pairs}
+
+
+def _needs_upgrade(component: str, fresh: dict[str, Any]) -> bool:
+    """etcd is restarted for another etcd alone; the others for any difference."""
+    current = read(component)
+    if component != "etcd":
+        return current != fresh
+    images = [body["spec"]["containers"][0]["image"] for body in (current, fresh)]
+    return bool(images[0] != images[1])
 
 
 async def upgrade(run: Run) -> None:
@@ -111,7 +146,7 @@ async def upgrade(run: Run) -> None:
 
 async def _upgrade_one(run: Run, component: str) -> None:
     say, current, fresh = run.context.say, manifest_path(component), run.fresh / f"{component}.yaml"
-    if yaml.safe_load(current.read_text()) == yaml.safe_load(fresh.read_text()):
+    if not _needs_upgrade(component, yaml.safe_load(fresh.read_text())):
         say(f"[upgrade/staticpods] Current and new manifests of {component} are equal, skipping upgrade")
         # An upgrade that was killed right after the replacement has not seen whether the component came up.
         await _wait(run, component, "")
@@ -120,8 +155,7 @@ async def _upgrade_one(run: Run, component: str) -> None:
     if run.renew:
         _renew(run, _CERTIFICATES[component])
     if component == "etcd":
-        data = Path(run.context.cluster.etcd_data_dir)
-        shutil.copytree(data, run.etcd_backup / "etcd", dirs_exist_ok=True)
+        shutil.copytree(etcd_data_path(), run.etcd_backup / "etcd", dirs_exist_ok=True)
     run.backup.mkdir(parents=True, exist_ok=True)
     kept = run.backup / current.name
     shutil.copy2(current, kept)

@@ -128,3 +128,36 @@ async def test_etcd_is_left_alone_when_asked(machine: Context) -> None:
     run.with_etcd = False
     await static_pods.upgrade(run)
     assert texts()["etcd"] == before
+
+
+def edit_etcd(old: str, new: str) -> None:
+    path = static_pods.manifest_path("etcd")
+    path.write_text(path.read_text().replace(old, new))
+
+
+async def test_a_restored_data_directory_is_kept(machine: Context) -> None:
+    first = machine.cluster.etcd_data_dir
+    restored = Path(first).with_name("etcd-from-backup")
+    restored.mkdir()
+    (restored / "db").write_text("revision 3")
+    # As the guides say it: the hostPath of the volume is changed, the path inside stays.
+    edit_etcd(f"path: {first}\n", f"path: {restored}\n")
+    assert static_pods.etcd_data_path() == restored
+    run = run_of(machine, Kubelet(Path(config.MANIFESTS_DIR)))
+    await static_pods.upgrade(run)
+    assert static_pods.etcd_data_path() == restored
+    assert static_pods.flags_of("etcd")["data-dir"] == first
+    assert (run.etcd_backup / "etcd" / "db").read_text() == "revision 3"
+
+
+async def test_etcd_of_the_same_version_is_not_restarted_for_an_edit(machine: Context) -> None:
+    edit_etcd("--snapshot-count=10000", "--snapshot-count=500")
+    kubelet = Kubelet(Path(config.MANIFESTS_DIR))
+    await static_pods.upgrade(run_of(machine, kubelet, "v1.33.1"))
+    assert kubelet.order == ["kube-apiserver", "kube-controller-manager", "kube-scheduler"]
+
+
+def test_a_manifest_with_a_typo_is_named(machine: Context) -> None:
+    edit_etcd("containers:", "container:")
+    with pytest.raises(PhaseError, match="failed to read the static Pod manifest .*etcd.yaml"):
+        static_pods.flags_of("etcd")

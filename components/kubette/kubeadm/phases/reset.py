@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from kubette.kubeadm import config, etcd_members
+from kubette.kubeadm import config, etcd_members, static_pods
 from kubette.kubeadm.phases import kubelet_start
 from kubette.kubeadm.phases.context import PhaseError
 
@@ -16,7 +16,12 @@ _CONFIGS = ("admin.conf", "super-admin.conf", "kubelet.conf", "bootstrap-kubelet
 async def run(say: Callable[[str], None]) -> None:
     say("[preflight] Running pre-flight checks")
     manifest = Path(config.MANIFESTS_DIR) / "etcd.yaml"
+    data = Path(config.ETCD_DATA_DIR)
     if manifest.exists():
+        try:
+            data = static_pods.etcd_data_path()
+        except PhaseError as error:
+            say(f"W [reset] Failed to evaluate the {str(data)!r} directory. Skipping its deletion and cleanup: {error}")
         await _leave_etcd(manifest, say)
     say("[reset] Stopping the kubelet service")
     try:
@@ -25,8 +30,10 @@ async def run(say: Callable[[str], None]) -> None:
         say(f"W [reset] The kubelet service could not be stopped by kubeadm: [{error}]")
     await _remove_containers(say)
     say(f"[reset] Deleting contents of directories: [{config.MANIFESTS_DIR} {config.KUBELET_DIR} {config.PKI_DIR}]")
-    for directory in (config.MANIFESTS_DIR, config.KUBELET_DIR, config.PKI_DIR, config.ETCD_DATA_DIR):
+    for directory in (config.MANIFESTS_DIR, config.KUBELET_DIR, config.PKI_DIR, str(data)):
         _empty(Path(directory))
+    if data.is_dir():
+        say(f"[reset] Deleted contents of the etcd data directory: {data}")
     paths = [Path(config.KUBERNETES_DIR) / name for name in _CONFIGS]
     say(f"[reset] Deleting files: [{' '.join(map(str, paths))}]")
     for path in paths:

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from cryptography.x509.oid import NameOID
 
+from kubette.apimachinery.status import ApiError
 from kubette.client import resources
 from kubette.client.rest import Client
 from kubette.component_base import version
@@ -97,18 +98,50 @@ async def apply_addons(context: Context, client: Client) -> None:
     if behind:
         context.say(f"[upgrade/addon] Skipping upgrade of addons because control plane instances [{' '.join(behind)}] have not been upgraded")
         return
-    context.proxy_configuration = await _stored(client, "kube-proxy", "config.conf")
-    coredns = addons.coredns(context.cluster)
-    for body in coredns:
+    bodies: list[dict[str, Any]] = []
+    if await _deployed(client, "coredns", "a DNS server", context):
+        bodies += await _coredns(context.cluster, client)
+    if await _deployed(client, "kube-proxy", "kube-proxy", context):
+        context.proxy_configuration = await _stored(client, "kube-proxy", "config.conf")
+        server = f"https://{context.local.endpoint(context.cluster)}"
+        bodies += addons.kube_proxy(context.cluster, server, context.proxy_configuration)
+    await cluster_api.ensure_all(client, bodies)
+    applied = {body["metadata"]["name"] for body in bodies}
+    for name, shown in upload.ADDONS.items():
+        if name in applied:
+            context.say(f"[addons] Applied essential addon: {shown}")
+
+
+async def _deployed(client: Client, name: str, noun: str, context: Context) -> bool:
+    """Whether an addon is there: one that init was told to skip is not brought by an upgrade."""
+    found = await _config_map(client, name)
+    if found is None:
+        context.say(
+            f'[upgrade/addon] the ConfigMap "{name}" in the namespace "kube-system" was not found. Assuming that {noun} was not deployed for this cluster.'
+        )
+    return found is not None
+
+
+async def _config_map(client: Client, name: str) -> dict[str, Any] | None:
+    try:
+        return await client.get(resources.CONFIGMAPS, "kube-system", name)
+    except ApiError as error:
+        if error.code != 404:
+            raise
+        return None
+
+
+async def _coredns(cluster: Cluster, client: Client) -> list[dict[str, Any]]:
+    """CoreDNS of the new release with the Corefile and the replicas it has."""
+    bodies = addons.coredns(cluster)
+    for body in bodies:
         if body["kind"] == "ConfigMap":
             body["data"] = (await client.get(resources.CONFIGMAPS, "kube-system", body["metadata"]["name"]))["data"]
         if body["kind"] == "Deployment":
-            current = await client.get(resources.DEPLOYMENTS, "kube-system", body["metadata"]["name"])
-            body["spec"]["replicas"] = current["spec"]["replicas"]
-    server = f"https://{context.local.endpoint(context.cluster)}"
-    await cluster_api.ensure_all(client, [*coredns, *addons.kube_proxy(context.cluster, server, context.proxy_configuration)])
-    context.say("[addons] Applied essential addon: CoreDNS")
-    context.say("[addons] Applied essential addon: kube-proxy")
+            deployments, _ = await client.list_all(resources.DEPLOYMENTS, "kube-system", field_selector=f"metadata.name={body['metadata']['name']}")
+            for current in deployments:
+                body["spec"]["replicas"] = current["spec"]["replicas"]
+    return bodies
 
 
 async def node(say: Callable[[str], None], *, renew: bool, with_etcd: bool, only_kubelet: bool = False, kubelet_version: str = "") -> None:
