@@ -31,12 +31,16 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[RUNNING] = []
 
 
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, None]:
-    report = (yield).get_result()
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
     if report.failed and HERE in item.path.parents:
         for cluster in item.config.stash[RUNNING]:
-            report.sections.append((f"cluster {cluster.name}", cluster.diagnostics()))
+            try:
+                report.sections.append((f"cluster {cluster.name}", cluster.diagnostics()))
+            except OSError as error:  # its user, and the kubectl in its home, may be gone already
+                report.sections.append((f"cluster {cluster.name}", str(error)))
+    return report
 
 
 @pytest.fixture(scope="session")
