@@ -103,6 +103,15 @@ def test_machines_reach_each_other_by_name(place: layout.Layout) -> None:
     assert answer == (0, "from node01")
 
 
+def test_a_service_that_no_rules_know_is_refused_every_time(place: layout.Layout) -> None:
+    """Silence would outlast the moment: a connection begun before kube-proxy's rules is never rewritten."""
+    script = (
+        "import socket\nfor _ in range(8):\n s = socket.socket(); s.settimeout(3)\n"
+        " try: s.connect(('10.96.0.1', 443))\n except OSError as error: print(type(error).__name__)"
+    )
+    assert ssh(place, "node01", "python3", "-c", script) == (0, "\n".join(["ConnectionRefusedError"] * 8))
+
+
 def test_a_killed_machine_is_off_with_all_in_it_and_its_files_survive(place: layout.Layout) -> None:
     ssh(place, "node01", "echo kept > /var/lib/kept; echo gone > /tmp/gone; (setsid sleep 1000 >/dev/null 2>&1 &)")
     inside = processes.of_machine(pid_of(place, "node01"))

@@ -11,6 +11,7 @@ from typing import Any
 from kubette.machines import spec
 
 BRIDGE = "switch0"
+TABLE_LOCAL = 255  # RT_TABLE_LOCAL: what the kernel takes for its own
 
 # A router between pod networks that never tells machines of shortcuts; a reply may come back another way (rp_filter loose).
 SWITCH_SYSCTLS = {
@@ -54,6 +55,9 @@ def build_switch() -> None:
         for address, length in ((spec.SWITCH_ADDRESS, spec.PREFIX_LENGTH), (spec.LOAD_BALANCER_ADDRESS, 32)):
             netlink.addr("add", index=bridge, address=address, prefixlen=length)
         netlink.link("set", index=bridge, state="up")
+        # A service's address comes out of a machine only while nobody there has rules for it yet (kube-proxy is starting). The connection is refused
+        # here, by a reset: one that waited in silence would stay unanswered also after the rules are made, until its own timeout.
+        netlink.route("add", dst=spec.SERVICE_NETWORK, oif=netlink.link_lookup(ifname="lo")[0], type="local", table=TABLE_LOCAL, scope="host")
 
 
 def port_name(machine: spec.Machine) -> str:
