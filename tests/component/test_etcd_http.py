@@ -279,3 +279,24 @@ def test_metrics_have_upstreams_names_and_count(servers: Pair) -> None:
     assert samples['grpc_server_handled_total{grpc_code="OK",grpc_method="Put",grpc_service="etcdserverpb.KV",grpc_type="unary"}'] == "1"
     assert samples['grpc_server_handled_total{grpc_code="OutOfRange",grpc_method="Range",grpc_service="etcdserverpb.KV",grpc_type="unary"}'] == "1"
     assert int(samples["etcd_disk_wal_fsync_duration_seconds_count"]) > 0
+
+
+def test_a_downgrade_is_judged_and_refused(servers: Pair) -> None:
+    ours = servers[0]
+    major, minor = (int(part) for part in json.loads(ours.http("GET", "/version").body)["etcdcluster"].split(".")[:2])
+    for action, target, said in (
+        ("VALIDATE", f"{major}.{minor - 1}.0", None),
+        ("VALIDATE", f"{major}.{minor - 2}.0", "etcdserver: invalid downgrade target version"),
+        ("VALIDATE", "three", "etcdserver: wrong downgrade target version format"),
+        ("ENABLE", f"{major}.{minor - 1}.0", "etcdserver: downgrade is not supported"),
+        ("CANCEL", "", "etcdserver: no inflight downgrade job"),
+    ):
+        assert _post(ours, "maintenance/downgrade", {"action": action, "version": target}).get("message") == said
+
+
+def test_the_v2_api_and_the_gateway_can_be_off(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "kubette.etcd"]
+    with member(tmp_path / "m", command, "--enable-v2=false", "--enable-grpc-gateway=false") as server:
+        assert server.http("GET", "/v2/keys").status == 404
+        assert server.http("POST", "/v3/kv/range", '{"key":"AA=="}').status in (404, 405)
+        assert server.etcdctl("put", "k", "v")[0] == 0

@@ -40,6 +40,7 @@ from kubette.stdx.tasks import Scope
 log = logs.logger(__name__)
 HOUSEKEEPING_S = 0.25  # timeouts of requests are as exact as this
 CERTIFICATE_REFRESH_S = 10.0
+REMOVED_DELAY_S = 1.0  # a removed member goes on helping for this long
 
 
 async def serve(config: Config, version: str) -> None:
@@ -52,6 +53,7 @@ async def serve(config: Config, version: str) -> None:
         quota_bytes=config.quota_bytes,
         snapshot_count=config.snapshot_count,
         max_snapshots=config.max_snapshots,
+        token_ttl_s=config.token_ttl_s,
         request_timeout_s=5.0 + 2 * config.election_s,
     )
     server = Server(booted.member_id, booted.cluster_id, booted.state, booted.snap_directory, limits, SYSTEM_CLOCK, config.election_s)
@@ -100,18 +102,19 @@ class _Services:
             **self.lease.methods(),
             **self.cluster.methods(),
             **self.maintenance.methods(),
-            **Auth(server).methods(),
+            **Auth(server, config.bcrypt_cost).methods(),
             **Lock(sessions).methods(),
             **Election(server, sessions).methods(),
             **GrpcHealth(lambda: bool(server.lead), self._names).methods(),
             **Reflection(self._names).methods(),
         }
 
-        self._rooms = (
-            JsonGateway(self.methods, lambda token: server.identify(Credentials(token))),
-            V2Keys(server),
-            V2Members(server, self.cluster, config.name),
-        )
+        rooms: list[JsonGateway | V2Keys | V2Members] = []
+        if config.enable_grpc_gateway:
+            rooms.append(JsonGateway(self.methods, lambda token: server.identify(Credentials(token))))
+        if config.enable_v2:
+            rooms += [V2Keys(server), V2Members(server, self.cluster, config.name)]
+        self._rooms = rooms
 
     def identify(self, call: Call) -> None:
         """Before each call by gRPC; it costs next to nothing where there are no users."""
@@ -203,6 +206,8 @@ async def _until(scope: Scope, server: Server, event: asyncio.Event) -> None:
         for task in done:
             await task
         if server.removed.is_set():
+            # The others must hear that the change is decided: a leader that left at once could strand the last of two.
+            await asyncio.sleep(REMOVED_DELAY_S)
             raise StartupError("the member has been permanently removed from the cluster")
     finally:
         for task in waits:

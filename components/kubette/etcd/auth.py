@@ -76,6 +76,7 @@ class AuthStore:
     """Users and roles as etcd's files hold them. `hash_password` is for requests of etcd up to 3.4, whose log carries the password."""
 
     hash_password: Callable[[str], bytes] | None = None
+    token_ttl_s: float = TOKEN_TTL_S
     enabled: bool = False
     revision: int = 1
     users: dict[str, pb.User] = field(default_factory=dict)
@@ -140,7 +141,7 @@ class AuthStore:
         if until < now:
             self._tokens.pop(token, None)
             raise errors.error(errors.INVALID_AUTH_TOKEN)
-        self._tokens[token] = (user, now + TOKEN_TTL_S)
+        self._tokens[token] = (user, now + self.token_ttl_s)
         return Caller(user, self.revision)
 
     def authenticate(self, name: str, prefix: str, index: int, now: float) -> bytes:
@@ -151,7 +152,7 @@ class AuthStore:
             if len(self._tokens) >= _MAX_TOKENS:
                 raise errors.error(errors.TOO_MANY_REQUESTS)
         token = f"{prefix}.{index}"
-        self._tokens[token] = (name, now + TOKEN_TTL_S)
+        self._tokens[token] = (name, now + self.token_ttl_s)
         return bytes_field(2, token.encode())
 
     def _forget_tokens(self, name: str) -> None:

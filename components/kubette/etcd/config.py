@@ -51,6 +51,11 @@ def flag_set() -> FlagSet:
     flags.duration("experimental-watch-progress-notify-interval", 600.0, "Duration of periodic watch progress notifications.")
     flags.duration("watch-progress-notify-interval", 600.0, "Duration of periodic watch progress notifications.")
     flags.mapping("feature-gates", help="A set of key=value pairs that describe server level feature gates.")
+    flags.string("auth-token", "simple", "Specify a v3 authentication token type: 'simple'.")
+    flags.int("auth-token-ttl", 300, "Time (in seconds) of the auth-token-ttl.")
+    flags.int("bcrypt-cost", 10, "Specify the cost / strength of the bcrypt algorithm for hashing auth passwords. Valid values are between 4 and 31.")
+    flags.bool("enable-v2", True, "Accept etcd V2 client requests.")
+    flags.bool("enable-grpc-gateway", True, "Enable GRPC gateway.")
     flags.string("logger", "zap", "Currently only supports 'zap' for structured logging.")
     flags.string("log-level", "info", "Configures log level. Only supports debug, info, warn, error, panic, or fatal.")
     return flags
@@ -111,6 +116,10 @@ class Config:
     initial_corrupt_check: bool
     progress_notify_s: float
     log_level: str
+    token_ttl_s: float
+    bcrypt_cost: int
+    enable_v2: bool
+    enable_grpc_gateway: bool
 
     @property
     def election_s(self) -> float:
@@ -136,6 +145,10 @@ def check(options: Any) -> Config:
         raise FlagError(f'unrecognized level: "{options.log_level}"')
     if options.auto_compaction_mode not in ("periodic", "revision"):
         raise FlagError(f'unknown auto-compaction-mode "{options.auto_compaction_mode}"')
+    if options.auth_token != "simple":
+        raise FlagError(f'unknown auth-token "{options.auth_token}": only simple tokens are implemented')
+    if not 4 <= options.bcrypt_cost <= 31:
+        raise FlagError(f"--bcrypt-cost must be between 4 and 31 (set to {options.bcrypt_cost})")
     for gate, value in options.feature_gates.items():
         if gate not in _FEATURE_GATES:
             raise FlagError(f"unrecognized feature gate: {gate}")
@@ -145,6 +158,7 @@ def check(options: Any) -> Config:
         ("snapshot-count", options.snapshot_count),
         ("max-txn-ops", options.max_txn_ops),
         ("max-request-bytes", options.max_request_bytes),
+        ("auth-token-ttl", options.auth_token_ttl),
     ):
         if value <= 0:
             raise FlagError(f"--{flag} must be >0 (set to {value})")
@@ -187,6 +201,10 @@ def check(options: Any) -> Config:
         initial_corrupt_check=options.experimental_initial_corrupt_check or options.feature_gates.get("InitialCorruptCheck") == "true",
         progress_notify_s=progress,
         log_level=options.log_level,
+        token_ttl_s=float(options.auth_token_ttl),
+        bcrypt_cost=options.bcrypt_cost,
+        enable_v2=options.enable_v2,
+        enable_grpc_gateway=options.enable_grpc_gateway,
     )
 
 

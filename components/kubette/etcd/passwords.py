@@ -3,11 +3,11 @@
 COST = 10  # upstream's default --bcrypt-cost
 
 
-def hash_password(password: str) -> bytes:
+def hash_password(password: str, cost: int = COST) -> bytes:
     """Slow on purpose: off the event loop wherever it can be."""
     import bcrypt
 
-    return bcrypt.hashpw(_bytes(password), bcrypt.gensalt(COST, prefix=b"2a"))
+    return bcrypt.hashpw(_bytes(password), bcrypt.gensalt(cost, prefix=b"2a"))
 
 
 def matches(password: str, hashed: bytes) -> bool:

@@ -49,6 +49,7 @@ class Limits:
     quota_bytes: int = 2 << 30
     snapshot_count: int = 10000
     max_snapshots: int = 5
+    token_ttl_s: float = 300.0  # of a token that is not used
     request_timeout_s: float = 7.0  # 5 s for the disk, and two election timeouts
 
 
@@ -73,7 +74,7 @@ class Server:
         self._snap_directory = snap_directory
         self._header_prefix = int_field(1, cluster_id) + int_field(2, member_id)
         self._credentials: ContextVar[Credentials | None] = ContextVar("credentials", default=None)
-        state.auth.hash_password = passwords.hash_password
+        self._prepare_auth()
         self.applier = Applier(state, self.header, clock.wall)
         self.raft: RaftLoop
         self.node: Node
@@ -101,6 +102,10 @@ class Server:
         self.sync_watchers = asyncio.Event()
         self.lease_wake = asyncio.Event()
         self.ready = asyncio.Event()  # there is a leader, and this member has caught up to where it found the log
+
+    def _prepare_auth(self) -> None:
+        self.state.auth.hash_password = passwords.hash_password
+        self.state.auth.token_ttl_s = self.limits.token_ttl_s
 
     def attach(self, raft: RaftLoop) -> None:
         self.raft = raft
@@ -468,7 +473,7 @@ class Server:
         state.membership.removed, state.membership.version = fresh.membership.removed, fresh.membership.version
         state.alarms, state.applied_index, state.applied_term = fresh.alarms, snapshot.index, snapshot.term
         state.auth = fresh.auth
-        state.auth.hash_password = passwords.hash_password
+        self._prepare_auth()
         snapshotter.load_v2(state, snapshot.data)
         state.hub.replace_store(state.store)
         self.sync_watchers.set()

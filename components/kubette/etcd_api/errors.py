@@ -101,3 +101,7 @@ PERMISSION_NOT_GRANTED: Spec = (Code.FAILED_PRECONDITION, "etcdserver: permissio
 INVALID_AUTH_TOKEN: Spec = (Code.UNAUTHENTICATED, "etcdserver: invalid auth token")
 INVALID_AUTH_MGMT: Spec = (Code.INVALID_ARGUMENT, "etcdserver: invalid auth management")
 AUTH_OLD_REVISION: Spec = (Code.INVALID_ARGUMENT, "etcdserver: revision of auth store is old")
+CLUSTER_VERSION_UNAVAILABLE: Spec = (Code.FAILED_PRECONDITION, "etcdserver: cluster version not found during downgrade")
+WRONG_DOWNGRADE_VERSION_FORMAT: Spec = (Code.INVALID_ARGUMENT, "etcdserver: wrong downgrade target version format")
+INVALID_DOWNGRADE_TARGET_VERSION: Spec = (Code.INVALID_ARGUMENT, "etcdserver: invalid downgrade target version")
+NO_INFLIGHT_DOWNGRADE: Spec = (Code.FAILED_PRECONDITION, "etcdserver: no inflight downgrade job")

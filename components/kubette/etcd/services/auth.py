@@ -39,8 +39,9 @@ _MAX_TRIES = 10
 class Auth:
     """One instance a server."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, bcrypt_cost: int) -> None:
         self._server = server
+        self._bcrypt_cost = bcrypt_cost
 
     def methods(self) -> dict[bytes, Method]:
         plain = {f"/etcdserverpb.Auth/{name}".encode(): Method(self._plain(number)) for name, number in _PLAIN.items()}
@@ -57,13 +58,19 @@ class Auth:
     async def user_add(self, body: bytes) -> bytes:
         request = pb.AuthUserAddRequest.FromString(body)
         if not request.options.no_password:
-            await _hash(request)
+            await self._hash(request)
         return await self._server.propose(USER_ADD, request.SerializeToString())
 
     async def user_change_password(self, body: bytes) -> bytes:
         request = pb.AuthUserChangePasswordRequest.FromString(body)
-        await _hash(request)
+        await self._hash(request)
         return await self._server.propose(USER_CHANGE_PASSWORD, request.SerializeToString())
+
+    async def _hash(self, request: Any) -> None:
+        """Here, once: neither the log nor another member shall see the password, and all shall hold the same hash."""
+        hashed = await asyncio.to_thread(passwords.hash_password, request.password, self._bcrypt_cost)
+        request.hashedPassword = base64.b64encode(hashed).decode()
+        request.ClearField("password")
 
     async def authenticate(self, body: bytes) -> bytes:
         request = pb.AuthenticateRequest.FromString(body)
@@ -80,10 +87,3 @@ class Auth:
                 return answer
             # The password may have been another one by the time the token was made.
         raise errors.error(errors.AUTH_OLD_REVISION)
-
-
-async def _hash(request: Any) -> None:
-    """Here, once: neither the log nor another member shall see the password, and all shall hold the same hash."""
-    hashed = await asyncio.to_thread(passwords.hash_password, request.password)
-    request.hashedPassword = base64.b64encode(hashed).decode()
-    request.ClearField("password")

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 import tempfile
 from typing import BinaryIO
 
@@ -37,6 +38,7 @@ class Maintenance:
             b"/etcdserverpb.Maintenance/HashKV": Method(self.hash_kv),
             b"/etcdserverpb.Maintenance/Snapshot": Method(streaming=self.snapshot),
             b"/etcdserverpb.Maintenance/MoveLeader": Method(self.move_leader),
+            b"/etcdserverpb.Maintenance/Downgrade": Method(self.downgrade),
         }
 
     def alarm(self, body: bytes) -> "asyncio.Future[bytes]":
@@ -134,3 +136,23 @@ class Maintenance:
                 raise errors.error(errors.TIMEOUT)
             await asyncio.sleep(0.01)
         return bytes_field(1, server.header_now())
+
+    async def downgrade(self, body: bytes) -> bytes:
+        """Says whether a target would do; going there is refused: our files have one version."""
+        self._server.check_admin()
+        request = pb.DowngradeRequest.FromString(body)
+        if request.action == pb.DowngradeRequest.CANCEL:
+            raise errors.error(errors.NO_INFLIGHT_DOWNGRADE)
+        await self._server.linearizable()
+        known = self._server.state.membership.version
+        if not known:
+            raise errors.error(errors.CLUSTER_VERSION_UNAVAILABLE)
+        match = re.fullmatch(r"(\d+)\.(\d+)(\.\d+)?", request.version)
+        if match is None:
+            raise errors.error(errors.WRONG_DOWNGRADE_VERSION_FORMAT)
+        major, minor = (int(part) for part in known.split(".")[:2])
+        if (int(match[1]), int(match[2])) != (major, minor - 1):
+            raise errors.error(errors.INVALID_DOWNGRADE_TARGET_VERSION)
+        if request.action == pb.DowngradeRequest.ENABLE:
+            raise errors.RpcError(errors.Code.UNIMPLEMENTED, "etcdserver: downgrade is not supported")
+        return bytes_field(1, self._server.header_now()) + bytes_field(2, known.encode())
