@@ -13,6 +13,8 @@ from kubette.kubeadm.phases.context import Context, PhaseError
 _ANNOTATION = "kubeadm.kubernetes.io/etcd.advertise-client-urls"
 _TIMEOUT_S = 240.0
 _PAUSE_S = 0.2
+_HEALTH_TIMEOUT_S = 30.0
+_ANSWER_TIMEOUT_S = 5.0
 
 
 async def endpoints(client: Client) -> list[str]:
@@ -30,6 +32,41 @@ def connect(pki: Path, urls: list[str]) -> EtcdClient:
         cert_file=str(pki / "etcd/healthcheck-client.crt"),
         key_file=str(pki / "etcd/healthcheck-client.key"),
     )
+
+
+async def check_health(pki: Path, client: Client, timeout_s: float = _HEALTH_TIMEOUT_S) -> None:
+    """Every member answers: only then may one be restarted without a risk to the quorum. Raises TimeoutError that names the ones that do not."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout_s
+    while True:
+        sick = await _sick(pki, await endpoints(client))
+        if not sick:
+            return
+        if loop.time() > deadline:
+            raise TimeoutError(f"etcd cluster is not healthy: {', '.join(sick)}")
+        await asyncio.sleep(_PAUSE_S)
+
+
+async def _sick(pki: Path, urls: list[str]) -> list[str]:
+    """The members that do not answer, by etcd's own list of them: one that is away has no mirror Pod either."""
+    if not urls:
+        return ["no etcd Pod carries the annotation of its client URL"]
+    sick: list[str] = []
+    try:
+        async with asyncio.timeout(_ANSWER_TIMEOUT_S), connect(pki, urls) as etcd:
+            members = list((await etcd.member_list()).members)
+    except (EtcdError, OSError, TimeoutError) as error:
+        return [str(error) or "no answer"]
+    for member in members:
+        if not member.clientURLs:
+            sick.append(f"{member.name or member.peerURLs[0]} (not started)")
+            continue
+        try:
+            async with asyncio.timeout(_ANSWER_TIMEOUT_S), connect(pki, [member.clientURLs[0]]) as etcd:
+                await etcd.status()
+        except (EtcdError, OSError, TimeoutError) as error:
+            sick.append(f"{member.name} at {member.clientURLs[0]} ({str(error) or 'no answer'})")
+    return sick
 
 
 async def join(context: Context, client: Client) -> None:

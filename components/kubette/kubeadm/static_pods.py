@@ -7,6 +7,7 @@ kubelet sees a whole manifest, and running the upgrade again goes on where it st
 import asyncio
 import datetime
 import shutil
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ class Run:
     renew: bool = True
     with_etcd: bool = True
     timeout_s: float = TIMEOUT_S
+    check_etcd: Callable[[], Awaitable[None]] | None = None  # asked before etcd is touched
     replaced: list[str] = field(default_factory=list)
 
     stamp: str = field(default_factory=lambda: datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d-%H-%M-%S"))
@@ -151,6 +153,8 @@ async def _upgrade_one(run: Run, component: str) -> None:
         # An upgrade that was killed right after the replacement has not seen whether the component came up.
         await _wait(run, component, "")
         return
+    if component == "etcd" and run.check_etcd:
+        await run.check_etcd()
     before = await _pod_hash(run, component)
     if run.renew:
         _renew(run, _CERTIFICATES[component])

@@ -161,3 +161,16 @@ def test_a_manifest_with_a_typo_is_named(machine: Context) -> None:
     edit_etcd("containers:", "container:")
     with pytest.raises(PhaseError, match="failed to read the static Pod manifest .*etcd.yaml"):
         static_pods.flags_of("etcd")
+
+
+async def test_nothing_is_touched_when_another_etcd_member_is_away(machine: Context) -> None:
+    async def away() -> None:
+        raise TimeoutError("etcd cluster is not healthy: https://192.168.56.12:2379 (no answer)")
+
+    before, kubelet = texts(), Kubelet(Path(config.MANIFESTS_DIR))
+    run = run_of(machine, kubelet)
+    run.check_etcd = away
+    with pytest.raises(PhaseError, match="etcd cluster is not healthy"):
+        await static_pods.upgrade(run)
+    assert texts() == before
+    assert not run.backup.exists()

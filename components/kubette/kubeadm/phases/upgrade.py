@@ -14,7 +14,19 @@ from kubette.apimachinery.status import ApiError
 from kubette.client import resources
 from kubette.client.rest import Client
 from kubette.component_base import version
-from kubette.kubeadm import addons, cluster_api, cluster_config, cluster_state, config, container_runtime, images, pki, rbac, static_pods
+from kubette.kubeadm import (
+    addons,
+    cluster_api,
+    cluster_config,
+    cluster_state,
+    config,
+    container_runtime,
+    etcd_members,
+    images,
+    pki,
+    rbac,
+    static_pods,
+)
 from kubette.kubeadm.config import Cluster, ConfigError, Local
 from kubette.kubeadm.phases import upload
 from kubette.kubeadm.phases.context import Context, PhaseError, write_yaml
@@ -62,6 +74,7 @@ async def control_plane(run: static_pods.Run) -> None:
     say, wanted = run.context.say, run.context.cluster.kubernetes_version
     timeout = f"{int(run.timeout_s // 60)}m{int(run.timeout_s % 60)}s"
     say(f'[upgrade/control-plane] Upgrading your static Pod-hosted control plane to version "{wanted}" (timeout: {timeout})...')
+    run.check_etcd = lambda: etcd_members.check_health(run.context.pki, run.client)
     await static_pods.upgrade(run)
     say("[upgrade/control-plane] The control plane instance for this node was successfully upgraded!")
 
