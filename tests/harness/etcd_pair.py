@@ -81,9 +81,12 @@ def _ports() -> tuple[int, int]:
 
 
 @contextmanager
-def member(directory: Path, command: list[str], *more: str) -> Iterator[Member]:
-    """A member of its own cluster."""
-    client, peer = (f"http://127.0.0.1:{port}" for port in _ports())
+def member(directory: Path, command: list[str], *more: str, tls: bool = False) -> Iterator[Member]:
+    """A member of its own cluster; with `tls` its client port speaks it (the files are the caller's flags)."""
+    ports, (metrics, _) = _ports(), _ports()
+    client, peer = f"http{'s' if tls else ''}://127.0.0.1:{ports[0]}", f"http://127.0.0.1:{ports[1]}"
+    health = f"http://127.0.0.1:{metrics}" if tls else client
+    more = (*more, f"--listen-metrics-urls={health}") if tls else more
     flags = {
         "name": "solo",
         "data-dir": str(directory),
@@ -99,7 +102,7 @@ def member(directory: Path, command: list[str], *more: str) -> Iterator[Member]:
         running = Member(client)
         for _ in range(400):
             try:
-                if json.loads(running.http("GET", "/health").body)["health"] == "true":
+                if json.loads(Member(health).http("GET", "/health").body)["health"] == "true":
                     break
             except (OSError, ValueError):
                 pass

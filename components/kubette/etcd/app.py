@@ -261,7 +261,8 @@ def _client_context(files: Tls) -> ssl.SSLContext | None:
     if not files.cert_file:
         return None
     context = tls.server_context(files.cert_file, files.key_file, files.ca_file if files.client_cert_auth else "", files.client_cert_auth)
-    context.set_alpn_protocols(["h2", "http/1.1"])
+    # gRPC clients offer h2 alone; who offers both (curl, browsers) wants the HTTP APIs, which are served by HTTP/1.1.
+    context.set_alpn_protocols(["http/1.1", "h2"])
     return context
 
 
