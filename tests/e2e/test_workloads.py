@@ -160,7 +160,9 @@ def test_exec_and_logs_by_an_older_kubectl(kubectl: Kubectl, cluster: Cluster) -
 
 
 def test_port_forward(kubectl: Kubectl) -> None:
-    kubectl.apply(pod("web", image="nginx"))
+    web = pod("web", image="nginx")
+    web["spec"]["containers"][0]["readinessProbe"] = {"httpGet": {"path": "/", "port": 80}, "periodSeconds": 1}
+    kubectl.apply(web)
     kubectl.wait("condition=Ready", "pod/web")
     with kubectl.follow("port-forward", "pod/web", ":80") as lines:
         port = re.search(r"127\.0\.0\.1:(\d+) -> 80", lines.until("Forwarding from 127.0.0.1"))

@@ -36,7 +36,7 @@ class Cluster:
     program: str = KUBETTE
     kubectl_program: str = ""
     api_port: int = field(default_factory=free_port)
-    up_output: str = ""
+    up_output: str = ""  # of the first `up`
 
     @property
     def home(self) -> Path:
@@ -70,9 +70,10 @@ class Cluster:
     def up(self, *flags: str) -> str:
         """`kubette up`; what it said."""
         done = self.run("up", f"--api-port={self.api_port}", *flags, timeout_s=UP_TIMEOUT_S)
-        self.up_output = done.stderr + done.stdout
-        assert done.returncode == 0, f"kubette up: exit code {done.returncode}\n{self.up_output}"
-        return self.up_output
+        output = done.stderr + done.stdout
+        self.up_output = self.up_output or output
+        assert done.returncode == 0, f"kubette up: exit code {done.returncode}\n{output}"
+        return output
 
     def on(self, machine: str, *command: str, timeout_s: float = COMMAND_TIMEOUT_S) -> str:
         """A command on a machine, by `kubette ssh`."""

@@ -132,7 +132,12 @@ def run(pid: int, command: Sequence[str], extra_environment: Mapping[str, str] |
 
 def spawn(pid: int, command: Sequence[str], stdin: int, stdout: int, stderr: int) -> int:
     """Start `command` in the machine and answer the pid of a child of ours whose exit status will be the command's."""
-    door = os.fork()
+    # A Ctrl-C while Python runs its fork hooks would be reported and forgotten: it waits until the fork is over.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    try:
+        door = os.fork()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     if door:
         return door
     code = 126

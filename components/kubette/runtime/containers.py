@@ -28,6 +28,8 @@ log = logs.logger(__name__)
 
 CONTAINERS_MAX = 5000
 KILL_TIMEOUT_S = 30.0  # how long a SIGKILLed container may take to be gone
+STARTING_S_MAX = 5.0  # how long after its start a program may still be on its way to its signal handlers
+STARTING_LOOK_S = 0.05
 EXIT_UNKNOWN = 255  # containerd's exit code for a container whose end nobody saw
 EXIT_START_FAILED = 128
 
@@ -190,9 +192,9 @@ class Containers:
             return
         exited = self._exited.setdefault(container.id, asyncio.Event())
         if timeout_s > 0:
-            await self._init.kill(container.unit, self.stop_signal(container))
             try:
                 async with asyncio.timeout(timeout_s):
+                    await self._ask_to_stop(container, exited)
                     await exited.wait()
                 return
             except TimeoutError:
@@ -203,6 +205,18 @@ class Containers:
                 await exited.wait()
         except TimeoutError as error:
             raise CriError("DEADLINE_EXCEEDED", f'failed to kill container "{container.id}": context deadline exceeded') from error
+
+    async def _ask_to_stop(self, container: records.Container, exited: asyncio.Event) -> None:
+        """The stop signal. The kernel throws away what the first process of a pid namespace does not catch, so a program that has just been
+        started and has not got to its handlers would never hear of it: it is told again when it has."""
+        number, pid = self.stop_signal(container), container.status.pid
+        unheard = not _catches(pid, number)
+        await self._init.kill(container.unit, number)
+        while unheard and not exited.is_set() and self._now_ns() - container.status.started_at < STARTING_S_MAX * 1_000_000_000:
+            await asyncio.sleep(STARTING_LOOK_S)
+            if _catches(pid, number):
+                await self._init.kill(container.unit, number)
+                return
 
     def stop_signal(self, container: records.Container) -> int:
         """The pod's own, else the image's, else SIGTERM."""
@@ -363,3 +377,13 @@ def _remove_tree(directory: Path) -> None:
             pass
 
     shutil.rmtree(directory, onerror=allow)
+
+
+def _catches(pid: int, number: int) -> bool:
+    """Whether the process has a handler for the signal."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+    caught = next((line.split()[1] for line in text.splitlines() if line.startswith("SigCgt:")), "0")
+    return bool(int(caught, 16) >> (number - 1) & 1)
