@@ -132,14 +132,14 @@ class Database:
 
     def __init__(self, content: bytes) -> None:
         self._content = content
-        self._page_bytes, self._root = self._meta()
+        self._page_bytes, self._root, self.size = self._meta()  # size: of all pages, what follows them does not count
 
     @classmethod
     def open(cls, path: Path) -> "Database":
         return cls(path.read_bytes())
 
-    def _meta(self) -> tuple[int, int]:
-        best: tuple[int, int, int] | None = None
+    def _meta(self) -> tuple[int, int, int]:
+        best: tuple[int, int, int, int] | None = None
         for start in (0, PAGE_BYTES):
             meta = self._content[start + _PAGE.size : start + _PAGE.size + _META.size + _U64.size]
             if len(meta) < _META.size + _U64.size:
@@ -151,10 +151,10 @@ class Database:
             if high_water * page_bytes > len(self._content):
                 raise BboltError(f"bbolt: file is shorter ({len(self._content)}) than its pages ({high_water * page_bytes})")
             if best is None or transaction > best[0]:
-                best = (transaction, page_bytes, root)
+                best = (transaction, page_bytes, root, high_water * page_bytes)
         if best is None:
             raise BboltError("bbolt: invalid database")
-        return best[1], best[2]
+        return best[1:]
 
     def buckets(self) -> dict[bytes, int]:
         """The root page of each top-level bucket; an empty inline bucket has root 0."""

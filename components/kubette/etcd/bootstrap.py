@@ -11,12 +11,11 @@ from pathlib import Path
 
 from kubette.component_base import logs
 from kubette.component_base.run import StartupError
-from kubette.etcd import membership, snapshotter, transport, wal
+from kubette.etcd import membership, raft_codec, snapshot_files, snapshotter, transport, v2_apply, wal
 from kubette.etcd.apply import State
 from kubette.etcd.config import Config
 from kubette.etcd.membership import Member
 from kubette.etcd.server import empty_state
-from kubette.etcd_api import raft_pb2
 from kubette.etcd_api.metadata_pb2 import Metadata
 from kubette.raft.core import Options
 from kubette.raft.log import RaftLog
@@ -73,7 +72,7 @@ async def _create(config: Config, wal_dir: Path, peer_context: ssl.SSLContext | 
         members = membership.bootstrap(initial, config.token)
         cluster_id = membership.cluster_id(member.id for member in members.values())
         ordered = sorted(members.values(), key=lambda member: member.id)
-        entries = [_add_entry(index, member) for index, member in enumerate(ordered, 1)]
+        entries = [snapshot_files.first_entry(index, member) for index, member in enumerate(ordered, 1)]
         _write_log(wal_dir, members[config.name].id, cluster_id, HardState(1, 0, len(entries)), entries)
         return []
     members_there, cluster_id = await _ask_members(config, initial, peer_context)
@@ -82,11 +81,6 @@ async def _create(config: Config, wal_dir: Path, peer_context: ssl.SSLContext | 
         raise StartupError("error validating peerURLs: member count is unequal or unmatched member while checking PeerURLs")
     _write_log(wal_dir, own[0].id, cluster_id, HardState(), [])
     return members_there
-
-
-def _add_entry(index: int, member: Member) -> Entry:
-    change = raft_pb2.ConfChange(id=0, type=raft_pb2.ConfChangeAddNode, node_id=member.id, context=membership.to_json(member))
-    return Entry(1, index, change.SerializeToString(), EntryType.CONF_CHANGE)
 
 
 def _write_log(wal_dir: Path, member_id: int, cluster_id: int, state: HardState, entries: list[Entry]) -> None:
@@ -126,6 +120,7 @@ def _open(config: Config, wal_dir: Path, snap_directory: Path, fresh: bool, seed
         raise StartupError(f"snap: database {database} is at index {state.applied_index}, older than its snapshot at {snapshot.index}")
     if snapshot.index:
         snapshotter.load_v2(state, snapshot.data)
+        _members_of_the_log(state, contents.entries)
     metadata = Metadata.FromString(contents.metadata)
     raft_log = RaftLog(snapshot, contents.entries)
     options = Options(
@@ -140,6 +135,18 @@ def _open(config: Config, wal_dir: Path, snap_directory: Path, fresh: bool, seed
     hard_state = HardState(contents.hard_state.term, contents.hard_state.vote, committed)
     node = Node(options, raft_log, hard_state, snapshot.conf_state if snapshot.index else ConfState(), random.Random())
     return Booted(metadata.NodeID, metadata.ClusterID, state, node, log_file, snap_directory, fresh, seeds)
+
+
+def _members_of_the_log(state: State, entries: list[Entry]) -> None:
+    """Who is a member as of the state, by snapshot and log: in a directory restored by etcdctl 3.4 the database still has the old cluster's members."""
+    believed = membership.Membership(v2_apply.members(state.v2))
+    for entry in entries:
+        if entry.index <= state.applied_index and entry.type is not EntryType.NORMAL:
+            change, context, _ = raft_codec.conf_change_of(entry)
+            believed.apply_change(change, context)
+    if believed.members:
+        stored = state.membership.members
+        state.membership.members = {node: stored.get(node, member) for node, member in believed.members.items()}
 
 
 def _open_log(wal_dir: Path, after_index: int) -> tuple[wal.Wal, wal.Contents]:

@@ -179,6 +179,10 @@ def _fill(database: bbolt.Database, state: State) -> ConfState | None:
     for key, lease_id in state.store.restore(database.items(b"key"), compacted):
         if lease_id in state.lessor.leases:
             state.lessor.attach(key, lease_id)
+    # A compaction that was decided on and not finished (a crash of the real etcd, or `restore --mark-compacted`) is done now.
+    scheduled = revision.main_of(revision.from_key(meta[b"scheduledCompactRev"])[0]) if b"scheduledCompactRev" in meta else -1
+    if max(compacted, 0) < scheduled <= state.store.current:
+        state.store.compact(scheduled)
     for _, value in database.items(b"members"):
         member = membership.from_json(value)
         state.membership.members[member.id] = member

@@ -96,6 +96,23 @@ def seed(store: V2Store, members: list[Member], removed: list[int], version: str
         record_version(store, version)
 
 
+def members(store: V2Store) -> dict[int, Member]:
+    """The members that a store of etcd up to 3.5 knows."""
+    found = {}
+    folder = store.root
+    for name in _MEMBERS.strip("/").split("/"):
+        if name not in folder.children:
+            return {}
+        folder = folder.children[name]
+    for name, node in folder.children.items():
+        values = {each: json.loads(child.value or "{}") for each, child in node.children.items()}
+        raft, own = values.get("raftAttributes", {}), values.get("attributes", {})
+        member = int(name, 16)
+        urls = tuple(raft.get("peerURLs") or ())
+        found[member] = Member(member, urls, own.get("name", ""), tuple(own.get("clientURLs") or ()), bool(raft.get("isLearner")))
+    return found
+
+
 def _raft_attributes(member: Member) -> str:
     learner = {"isLearner": True} if member.is_learner else {}
     return json.dumps({"peerURLs": list(member.peer_urls), **learner}, separators=(",", ":"))

@@ -229,10 +229,16 @@ class Store:
         if 0 < main < self.compacted:
             raise CompactedError
         until = revision.end_of(main or self.current)
+        # What a compaction is about to remove does not count: only some of the members may have done so already.
+        compacted = revision.end_of(max(0, self.compacted))
+        kept = {seen for entry in self._index.values() if (seen := entry.get(until))} if self.compacted > 0 else set()
         crc: int = google_crc32c.value(b"key")
         for key, record in self.items():
-            if revision.from_key(key)[0] >= until:
+            at = revision.from_key(key)[0]
+            if at >= until:
                 break
+            if kept and at < compacted and at not in kept:
+                continue
             crc = google_crc32c.extend(google_crc32c.extend(crc, key), record)
         return crc
 
