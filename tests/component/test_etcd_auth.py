@@ -161,3 +161,20 @@ def test_users_survive_restart_and_leases_expire_while_auth_is_on(tmp_path: Path
         watch = json.dumps({"create_request": {"key": "YnJpZWY=", "filters": ["NOPUT"]}})
         lines = server.first_lines("/v3/watch", watch, 2, _token(server, "root", "r"))
         assert json.loads(lines[1])["result"]["events"][0]["type"] == "DELETE"
+
+
+def test_jwt_tokens_carry_user_and_revision(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("s" * 64)
+    command = [sys.executable, "-m", "kubette.etcd"]
+    with member(tmp_path / "m", command, f"--auth-token=jwt,sign-method=HS256,priv-key={tmp_path}/secret,ttl=1h") as server:
+        for line in ("user add root:r", "user grant-role root root", "auth enable"):
+            _ok(server, *line.split())
+        assert _ok(server, "--user", "root:r", "put", "k", "v") == "OK\n"
+        root = _token(server, "root", "r")
+        assert root["Authorization"].count(".") == 2
+        assert server.http("POST", "/v3/kv/put", '{"key":"b3du"}', headers=root).status == 200
+        forged = {"Authorization": root["Authorization"][:-6] + "AAAAAA"}
+        assert server.http("POST", "/v3/kv/put", '{"key":"b3du"}', headers=forged).status == 401
+        _ok(server, "--user", "root:r", "role", "add", "later")
+        stale = server.http("POST", "/v3/kv/put", '{"key":"b3du"}', headers=root)
+        assert "revision of auth store is old" in stale.body

@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
 from kubette.component_base import logs, notify, tls
+from kubette.component_base.flags import FlagError
 from kubette.component_base.metrics import Registry
 from kubette.component_base.run import StartupError
-from kubette.etcd import bootstrap, compactor, transport
+from kubette.etcd import bootstrap, compactor, jwt_tokens, transport
 from kubette.etcd.config import Config, Tls
 from kubette.etcd.raft_loop import RaftLoop
 from kubette.etcd.rim import http1, listener
@@ -57,6 +58,10 @@ async def serve(config: Config, version: str) -> None:
         request_timeout_s=5.0 + 2 * config.election_s,
     )
     server = Server(booted.member_id, booted.cluster_id, booted.state, booted.snap_directory, limits, SYSTEM_CLOCK, config.election_s)
+    try:
+        server.jwt = jwt_tokens.parse(config.auth_token, SYSTEM_CLOCK)
+    except FlagError as error:
+        raise StartupError(str(error)) from None
     async with Scope() as scope:
         peers = Transport(server, version, config.advertise_peer_urls, peer_client, scope)
         raft = RaftLoop(booted.node, booted.wal, server, peers.send, config.heartbeat_s)

@@ -51,7 +51,9 @@ def flag_set() -> FlagSet:
     flags.duration("experimental-watch-progress-notify-interval", 600.0, "Duration of periodic watch progress notifications.")
     flags.duration("watch-progress-notify-interval", 600.0, "Duration of periodic watch progress notifications.")
     flags.mapping("feature-gates", help="A set of key=value pairs that describe server level feature gates.")
-    flags.string("auth-token", "simple", "Specify a v3 authentication token type: 'simple'.")
+    flags.string(
+        "auth-token", "simple", "Specify a v3 authentication token type and token specific options, especially for JWT. One of 'simple', 'jwt,…'."
+    )
     flags.int("auth-token-ttl", 300, "Time (in seconds) of the auth-token-ttl.")
     flags.int("bcrypt-cost", 10, "Specify the cost / strength of the bcrypt algorithm for hashing auth passwords. Valid values are between 4 and 31.")
     flags.bool("enable-v2", True, "Accept etcd V2 client requests.")
@@ -116,6 +118,7 @@ class Config:
     initial_corrupt_check: bool
     progress_notify_s: float
     log_level: str
+    auth_token: str
     token_ttl_s: float
     bcrypt_cost: int
     enable_v2: bool
@@ -145,8 +148,6 @@ def check(options: Any) -> Config:
         raise FlagError(f'unrecognized level: "{options.log_level}"')
     if options.auto_compaction_mode not in ("periodic", "revision"):
         raise FlagError(f'unknown auto-compaction-mode "{options.auto_compaction_mode}"')
-    if options.auth_token != "simple":
-        raise FlagError(f'unknown auth-token "{options.auth_token}": only simple tokens are implemented')
     if not 4 <= options.bcrypt_cost <= 31:
         raise FlagError(f"--bcrypt-cost must be between 4 and 31 (set to {options.bcrypt_cost})")
     for gate, value in options.feature_gates.items():
@@ -201,6 +202,7 @@ def check(options: Any) -> Config:
         initial_corrupt_check=options.experimental_initial_corrupt_check or options.feature_gates.get("InitialCorruptCheck") == "true",
         progress_notify_s=progress,
         log_level=options.log_level,
+        auth_token=options.auth_token,
         token_ttl_s=float(options.auth_token_ttl),
         bcrypt_cost=options.bcrypt_cost,
         enable_v2=options.enable_v2,

@@ -17,6 +17,7 @@ from kubette.component_base import logs
 from kubette.etcd import membership, passwords, raft_codec, snapshotter, v2_apply
 from kubette.etcd.apply import Applier, State
 from kubette.etcd.auth import READ, ROOT, Caller
+from kubette.etcd.jwt_tokens import JwtTokens
 from kubette.etcd.lessor import Lessor
 from kubette.etcd.mvcc.store import Store
 from kubette.etcd.mvcc.watchers import WatcherHub
@@ -73,6 +74,7 @@ class Server:
         self._election_s = election_s
         self._snap_directory = snap_directory
         self._header_prefix = int_field(1, cluster_id) + int_field(2, member_id)
+        self.jwt: JwtTokens | None = None
         self._credentials: ContextVar[Credentials | None] = ContextVar("credentials", default=None)
         self._prepare_auth()
         self.applier = Applier(state, self.header, clock.wall)
@@ -148,6 +150,8 @@ class Server:
         credentials, auth = self._credentials.get(), self.state.auth
         if credentials is None or not auth.enabled:
             return None
+        if credentials.token and self.jwt is not None:
+            return self.jwt.caller_of(credentials.token)
         if credentials.token:
             return auth.caller_of(credentials.token, self.clock.monotonic())
         return Caller(credentials.common_name, auth.revision) if credentials.common_name else None

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from kubette.etcd import passwords
+from kubette.etcd.auth import Caller
 from kubette.etcd.rim.grpc import Method
 from kubette.etcd.server import Server
+from kubette.etcd.wire import bytes_field
 from kubette.etcd_api import errors
 from kubette.etcd_api import rpc_pb2 as pb
 from kubette.etcd_api.raft_internal_pb2 import InternalAuthenticateRequest
@@ -80,9 +82,12 @@ class Auth:
             hashed, revision = auth.password(request.name), auth.revision
             if not await asyncio.to_thread(passwords.matches, request.password, hashed):
                 raise errors.error(errors.AUTH_FAILED)
+            if self._server.jwt is not None:
+                token = self._server.jwt.sign(Caller(request.name, revision))
+                return bytes_field(1, self._server.header_now()) + bytes_field(2, token.encode())
             prefix = "".join(secrets.choice(_PREFIX_LETTERS) for _ in range(_PREFIX_LENGTH))
-            token = InternalAuthenticateRequest(name=request.name, simple_token=prefix)
-            answer = await self._server.propose(AUTHENTICATE, token.SerializeToString())
+            made = InternalAuthenticateRequest(name=request.name, simple_token=prefix)
+            answer = await self._server.propose(AUTHENTICATE, made.SerializeToString())
             if self._server.state.auth.revision == revision:
                 return answer
             # The password may have been another one by the time the token was made.
