@@ -386,3 +386,69 @@ def test_a_mirror_copies_and_follows(server: Member, tmp_path: Path) -> None:
         finally:
             process.terminate()
             process.wait(20)
+
+
+def _v2(server: Member, *lines: list[str], stdin: str = "") -> None:
+    """Both clients of the v2 API: the same state, so each line is undone or repeated by the other without a difference."""
+    endings: dict[str, list[Done]] = {}
+    for kind in (REAL, OURS):
+        words = [["--endpoints", server.url, *(_prefixed(kind, word) for word in line)] for line in lines]
+        done = [etcd.run(kind, line, stdin=stdin.encode(), api="2") for line in words]
+        numbers = [re.sub(r"\d{2,}|(?<=Index: )\d+|(?<=Index\":)\d+|(?<=\[)\d+(?=\])", "N", masked(each.stdout + each.stderr)) for each in done]
+        endings[kind] = [Done(each.code, text, "") for each, text in zip(done, numbers, strict=True)]
+    for line, real, ours in zip(lines, endings[REAL], endings[OURS], strict=True):
+        assert ours == real, line
+
+
+@pytest.fixture(scope="module")
+def v2_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Member]:
+    with etcd.serving(REAL, tmp_path_factory.mktemp("v2") / "data", etcd.free_ports(2), "--enable-v2=true") as member:
+        yield member
+
+
+def test_the_v2_client_as_typed(v2_server: Member) -> None:
+    _v2(
+        v2_server,
+        ["set", "PRE/key1", "value1"],
+        ["get", "PRE/key1"],
+        ["set", "PRE/key1", "value2", "--swap-with-value", "value1"],
+        ["set", "PRE/key1", "value3", "--swap-with-value", "nonsense"],
+        ["-o", "extended", "get", "PRE/key1"],
+        ["-o", "json", "set", "PRE/key1", "again"],
+        ["mk", "PRE/key1", "x"],
+        ["mk", "PRE/key2", "y"],
+        ["mk", "--in-order", "PRE/queue", "z"],
+        ["mkdir", "PRE/dir"],
+        ["mkdir", "PRE/dir"],
+        ["setdir", "PRE/dir"],
+        ["updatedir", "PRE/none"],
+        ["set", "PRE/dir/in", "1"],
+        ["ls", "PRE/dir"],
+        ["ls", "--recursive", "-p", "--sort", "PRE"],
+        ["get", "PRE/dir"],
+        ["get", "PRE/none"],
+        ["update", "PRE/key2", "new"],
+        ["update", "PRE/none", "new"],
+        ["rmdir", "PRE/dir"],
+        ["rm", "PRE/dir"],
+        ["rm", "--recursive", "PRE/dir"],
+        ["rm", "PRE/key2"],
+        ["watch", "--after-index", "1", "PRE/key1"],
+        ["member", "list"],
+        ["cluster-health"],
+        ["get"],
+        ["set"],
+        ["set", "PRE/in"],
+        stdin="typed",
+    )
+
+
+def test_the_v2_client_with_our_server(server: Member) -> None:
+    for words, output in (
+        (["set", "/key1", "value1"], "value1\n"),
+        (["get", "key1"], "value1\n"),
+        (["ls"], "/key1\n"),
+        (["rm", "key1"], "PrevNode.Value: value1\n"),
+    ):
+        done = etcd.run(OURS, ["--endpoints", server.url, *words], api="2")
+        assert (done.code, done.stdout) == (0, output), done

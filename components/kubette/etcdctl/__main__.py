@@ -1,4 +1,4 @@
-"""etcdctl's command line. `ETCDCTL_API` may say 3, which is what it speaks."""
+"""etcdctl's command line. `ETCDCTL_API=2` makes it the client of the v2 API, as the releases up to 3.5 did."""
 
 import os
 import sys
@@ -10,6 +10,10 @@ DESCRIPTION = "A simple command line client for etcd3."
 def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     api = os.environ.get("ETCDCTL_API", "")
+    if api == "2":
+        from kubette.etcdctl import v2
+
+        return v2.main(words)
     if api not in ("", "3"):
         print("unsupported API version:", api, file=sys.stderr)
         return 1

@@ -172,7 +172,9 @@ def entries(host: Host) -> dict[str, Image]:
         Image(
             "registry.k8s.io/etcd",
             command=("etcd",),
-            programs=(("/usr/local/bin/etcd", "ours:etcd"), ("/usr/bin/etcd", "ours:etcd")),
+            programs=tuple(
+                (f"{folder}/{name}", f"ours:{name}") for folder in ("/usr/local/bin", "/usr/bin") for name in ("etcd", "etcdctl", "etcdutl")
+            ),
             size=22_900_000,
             described="the catalogue (kubette's etcd)",
         ),
