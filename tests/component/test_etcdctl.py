@@ -242,6 +242,11 @@ def test_leases(server: Member) -> None:
     assert endings[OURS] == endings[REAL]
 
 
+def test_an_ipv4_address_may_stand_in_brackets(server: Member) -> None:
+    done = etcd.run(OURS, ["--endpoints", server.url.replace("127.0.0.1", "[127.0.0.1]"), "put", "bracketed", "1"])
+    assert (done.code, done.stdout, done.stderr) == (0, "OK\n", "")
+
+
 @on_both_servers
 def test_members_endpoints_and_alarms(server: Member) -> None:
     both(

@@ -13,7 +13,7 @@ from kubette.component_base.flags import FlagSet
 from kubette.etcd_api import rpc_pb2 as pb
 from kubette.etcdctl import golang, printers
 from kubette.etcdctl.cobra import Command
-from kubette.etcdctl.connection import Connection
+from kubette.etcdctl.connection import Connection, without_brackets
 from kubette.etcdctl.context import Context
 from kubette.etcdctl.errors import CommandError, Exit
 from kubette.etcdctl.keys import encoded
@@ -182,7 +182,7 @@ def _resident_bytes(context: Context, when: str) -> float:
     import urllib.request
 
     settings = context.settings
-    endpoint = settings.endpoints[0]
+    endpoint = without_brackets(settings.endpoints[0])
     url = (endpoint if "://" in endpoint else f"http://{endpoint}") + "/metrics"
     try:
         tls = None

@@ -3,6 +3,8 @@
 Synchronous, because a command does one thing after the other. grpc is imported by `Connection` alone: half of the commands need no server.
 """
 
+import os
+import re
 import ssl
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +19,7 @@ from kubette.etcdctl.errors import CommandError, Exit
 PAUSE_S = 0.1  # after every endpoint has refused
 _NEVER_SENT = ("failed to connect to all addresses", "Failed to pick subchannel", "DNS resolution failed", "empty address list")
 _SERVER_TEXTS = ("etcdserver: ", "auth: ")
+_BRACKETED_IPV4 = re.compile(r"\[([0-9.]+)\]")
 _NAMES = {"CANCELLED": "Canceled"}
 
 
@@ -62,6 +65,7 @@ class Connection:
     """Open connections to the endpoints. Use as a context manager, or let the process end."""
 
     def __init__(self, settings: Settings) -> None:
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what matters is told by the errors
         import grpc
 
         self._grpc = grpc
@@ -184,8 +188,9 @@ class Connection:
 
     def _open(self, endpoint: str) -> Any:
         settings = self.settings
+        endpoint = without_brackets(endpoint)
         parts = urlsplit(endpoint if "://" in endpoint else f"//{endpoint}")
-        target = f"unix:{parts.netloc}{parts.path}" if parts.scheme in ("unix", "unixs") else _authority(parts.netloc or parts.path)
+        target = f"unix:{parts.netloc}{parts.path}" if parts.scheme in ("unix", "unixs") else parts.netloc or parts.path
         options: list[tuple[str, Any]] = [
             ("grpc.max_receive_message_length", -1),
             ("grpc.max_send_message_length", -1),
@@ -223,10 +228,9 @@ def _reads(method: str) -> bool:
     return method in ("KV/Range", "Cluster/MemberList", "Maintenance/Status", "Lease/LeaseTimeToLive", "Lease/LeaseLeases")
 
 
-def _authority(text: str) -> str:
-    """`[127.0.0.1]:2379`, as Go accepts it, without the brackets that only IPv6 needs."""
-    host, bracket, rest = text.rpartition("]")
-    return host.removeprefix("[") + rest if bracket and ":" not in host else text
+def without_brackets(endpoint: str) -> str:
+    """`https://[127.0.0.1]:2379`, as Go accepts it and people type it, without the brackets that only IPv6 needs."""
+    return _BRACKETED_IPV4.sub(r"\1", endpoint)
 
 
 def _file(path: str) -> bytes | None:

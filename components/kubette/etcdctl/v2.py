@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from kubette.component_base.flags import FlagError, FlagSet, HelpRequested, VersionRequested
+from kubette.etcdctl.connection import without_brackets
 
 BAD_ARGS, SERVER_ERROR, NOT_HEALTHY = 1, 4, 5
 DEFAULT_ENDPOINTS = "http://127.0.0.1:2379,http://127.0.0.1:4001"
@@ -43,7 +44,7 @@ class Client:
 
     def __init__(self, options: Any) -> None:
         given = options.endpoints or options.endpoint or options.peers or os.environ.get("ETCDCTL_ENDPOINTS", "") or DEFAULT_ENDPOINTS
-        self.endpoints = [each if "://" in each else f"http://{each}" for each in given.split(",")]
+        self.endpoints = [each if "://" in each else f"http://{each}" for each in without_brackets(given).split(",")]
         self._timeout_s = options.total_timeout
         self._context: ssl.SSLContext | None = None
         if options.ca_file or options.cert_file:
