@@ -10,11 +10,20 @@ from pathlib import Path
 import pytest
 
 from kubette.cli import down
-from kubette.machines import cgroups, client, launch, layout, namespaces, processes, spec
+from kubette.machines import cgroups, client, layout, namespaces, processes, spec
 
 pytestmark = pytest.mark.slow
 
 SERVER = "import socket; s = socket.create_server(('', 8080)); print('up', flush=True); c, _ = s.accept(); c.sendall(b'from node01'); c.close()"
+
+
+def launched(place: layout.Layout) -> None:
+    """Start the supervisor from a process of its own, as the command line does: forked from the tests it would inherit their gRPC threads' locks."""
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[2]); from pathlib import Path; from kubette.machines import launch, layout;"
+        "place = layout.Layout(Path(sys.argv[1])); launch.start(place, place.load(), None, init='harness.placeholder_init:main')"
+    )
+    subprocess.run([sys.executable, "-c", program, str(place.root), str(Path(__file__).parents[1])], check=True, timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +37,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[layout.Layout]:
     place = layout.Layout(root)
     cluster = spec.plan("test", 1, 1, "v1.37.0")
     place.save(cluster)
-    launch.start(place, cluster, None, init="harness.placeholder_init:main")
+    launched(place)
     with client.Control(place) as control:
         for machine in cluster.machines:
             control.call("StartMachine", name=machine.name)
@@ -157,7 +166,7 @@ def test_a_killed_supervisor_takes_its_machines_along_and_down_cleans_up(tmp_pat
     place.root.mkdir()
     cluster = spec.plan("lost", 1, 0, "v1.37.0")
     place.save(cluster)
-    launch.start(place, cluster, None, init="harness.placeholder_init:main")
+    launched(place)
     switch(place, "StartMachine", "controlplane")
     with client.Control(place) as control:
         status = control.status()
