@@ -102,10 +102,6 @@ class Kind:
         """etcd's key of an object."""
         return "/".join(part for part in (self.storage_prefix, namespace if self.namespaced else "", name) if part)
 
-    def storage_key_prefix(self, namespace: str = "") -> str:
-        """The prefix of all objects, or of a namespace's: always ends in a slash, so that `pods` does not find `podtemplates`."""
-        return f"{self.storage_prefix}/{namespace}/" if namespace and self.namespaced else f"{self.storage_prefix}/"
-
 
 def _row(
     api_version: str,
@@ -328,12 +324,6 @@ class KindTable:
     def storage_kinds(self) -> tuple[Kind, ...]:
         """One row for each stored resource: the row of the version it is stored in."""
         return tuple(kind for kind in self.kinds if kind.stored and kind.gv == kind.stored_gv)
-
-    def stored_kind(self, kind: Kind) -> Kind:
-        """The row a kind is stored as (itself, but for events.k8s.io and autoscaling/v1)."""
-        stored = self.by_kind(kind.stored_gv.group, kind.stored_gv.version, kind.kind)
-        assert stored is not None, f"no stored kind for {kind.gvk}"
-        return stored
 
     def find(self, name: str) -> Kind | None:
         """By plural, singular, short name, kind or `resource.group`, as a user types it."""

@@ -99,9 +99,6 @@ class Schemas:
         """By the definition's full name (`io.k8s.api.core.v1.PodSpec`)."""
         return self._compiled.get(name)
 
-    def definition_name(self, group: str, version: str, kind: str) -> str | None:
-        return self._by_gvk.get(GroupVersionKind(group, version, kind))
-
     def _compile_definition(self, name: str, definitions: dict[str, Any]) -> Schema:
         found = self._compiled.get(name)
         if found is None:

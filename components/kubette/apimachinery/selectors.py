@@ -246,11 +246,6 @@ def requirement_of(expression: Mapping[str, Any]) -> Requirement:
     return Requirement(str(expression.get("key") or ""), spelled, values)
 
 
-def from_set(labels: Mapping[str, str] | None) -> Selector:
-    """A plain map, as services and replication controllers have: every pair must be there."""
-    return Selector(tuple(Requirement(key, EQUALS, (labels[key],)) for key in sorted(labels or {}))) if labels else EVERYTHING
-
-
 def format_label_selector(selector: Mapping[str, Any] | None) -> str:
     """As printer columns show it: `app=web`, `<none>`."""
     try:

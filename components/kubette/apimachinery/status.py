@@ -218,8 +218,3 @@ def is_already_exists(error: BaseException) -> bool:
 
 def is_conflict(error: BaseException) -> bool:
     return isinstance(error, ApiError) and error.reason == "Conflict"
-
-
-def is_expired(error: BaseException) -> bool:
-    """Either of the two reasons that come with 410."""
-    return isinstance(error, ApiError) and error.code == 410

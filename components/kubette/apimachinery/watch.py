@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import orjson
-
 ADDED = "ADDED"
 MODIFIED = "MODIFIED"
 DELETED = "DELETED"
@@ -24,11 +22,3 @@ def bookmark(api_version: str, kind: str, resource_version: str, *, initial_even
     if initial_events_end:
         metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
     return {"kind": kind, "apiVersion": api_version, "metadata": metadata}
-
-
-def parse_line(line: bytes) -> tuple[str, dict[str, Any]]:
-    """The type and object of one received line; ValueError if it is not a watch event."""
-    event = orjson.loads(line)
-    if not isinstance(event, dict) or not isinstance(event.get("object"), dict):
-        raise ValueError("unable to decode watch event: not an event")
-    return str(event.get("type")), event["object"]

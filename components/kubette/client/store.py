@@ -61,10 +61,6 @@ class Store:
         """The objects whose index function yields `value`, in the order they came."""
         return [self._objects[key] for key in self._indexes[index].get(value, ())]
 
-    def index_values(self, index: str) -> tuple[str, ...]:
-        """The values an index has at the moment."""
-        return tuple(self._indexes[index])
-
     def add_index(self, name: str, function: IndexFunction) -> None:
         """Add an index, also over the objects that are there. The same name twice is the same index."""
         if name in self._index_functions:

@@ -13,7 +13,6 @@ from aiohttp import web
 
 from kubette.component_base.run import StartupError
 
-MAX_HEADER_BYTES = 1 << 20  # net/http's DefaultMaxHeaderBytes
 KEEPALIVE_S = 90.0  # the idle timeout of upstream's servers
 
 

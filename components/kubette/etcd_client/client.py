@@ -160,12 +160,6 @@ class Client:
         answer: pb.LeaseRevokeResponse = await self._call("/etcdserverpb.Lease/LeaseRevoke", request, pb.LeaseRevokeResponse, idempotent=False)
         return answer
 
-    async def lease_time_to_live(self, lease_id: int, *, keys: bool = False) -> pb.LeaseTimeToLiveResponse:
-        request = pb.LeaseTimeToLiveRequest(ID=lease_id, keys=keys)
-        method = "/etcdserverpb.Lease/LeaseTimeToLive"
-        answer: pb.LeaseTimeToLiveResponse = await self._call(method, request, pb.LeaseTimeToLiveResponse, idempotent=True)
-        return answer
-
     async def lease_keep_alive_once(self, lease_id: int) -> int:
         """Renew once; answers the new TTL, 0 when the lease is gone."""
         at = self._channels.current
@@ -181,18 +175,6 @@ class Client:
         if body is grpc.aio.EOF:
             raise EtcdError(Code.UNAVAILABLE, "etcdclient: no keep alive response", definite=False)
         return int(pb.LeaseKeepAliveResponse.FromString(body).TTL)
-
-    async def lease_keep_alive(self, lease_id: int) -> None:
-        """Renew until the lease is gone (returns then) or the task is cancelled. Failures are retried until the TTL has run out."""
-        while True:
-            try:
-                ttl_s = await self.lease_keep_alive_once(lease_id)
-            except EtcdError:
-                await asyncio.sleep(0.5)
-                continue
-            if ttl_s <= 0:
-                return
-            await asyncio.sleep(ttl_s / 3)
 
     async def member_list(self) -> pb.MemberListResponse:
         answer: pb.MemberListResponse = await self._call(

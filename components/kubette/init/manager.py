@@ -439,7 +439,6 @@ class Manager:
         spec = UnitSpec(
             name,
             parsed.value("Unit", "Description", name),
-            collect_mode=parsed.value("Unit", "CollectMode", "inactive"),
             start_limit_burst=0,
         )
         try:
@@ -535,7 +534,7 @@ class Manager:
 
 
 # The transient properties and where they belong; a list appends, everything else is one assignment.
-_UNIT_PROPERTIES = frozenset({"Description", "CollectMode"})
+_UNIT_PROPERTIES = frozenset({"Description"})
 
 
 def transient_file(properties: Mapping[str, Any]) -> UnitFile:

@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from kubette.init import cgroup, unit_state
+from kubette.init import cgroup
 from kubette.init.manager import Manager
 from kubette.init.unit import Unit
 
@@ -91,11 +91,6 @@ def details(manager: Manager, unit: Unit) -> dict[str, Any]:
     for key, commands in service.commands.items():
         properties[key] = [{"path": command.path, "argv": list(command.argv), "ignore_errors": command.ignore_failure} for command in commands]
     return properties
-
-
-def exit_text(properties: dict[str, Any]) -> str:
-    """`1/FAILURE`, `15/TERM`."""
-    return unit_state.describe_status(properties["ExecMainCode"], properties["ExecMainStatus"])
 
 
 def _usec(seconds: float) -> int | str:

@@ -32,7 +32,7 @@ CONDITION_KEYS = (
 )  # fmt: skip
 _UNIT_KEYS = {
     "Description", "Documentation", "DefaultDependencies", "RefuseManualStart", "RefuseManualStop", "StartLimitBurst", "StartLimitIntervalSec", "StartLimitInterval",
-    "AllowIsolate", "CollectMode", "IgnoreOnIsolate", "StopWhenUnneeded", "SourcePath",
+    "SourcePath",
     *DEPENDENCY_KEYS, *(f"Condition{key}" for key in CONDITION_KEYS), *(f"Assert{key}" for key in CONDITION_KEYS),
 }  # fmt: skip
 _SERVICE_KEYS = {
@@ -97,7 +97,6 @@ class UnitSpec:
     start_limit_interval_s: float = DEFAULT_START_LIMIT_INTERVAL_S
     refuse_manual_start: bool = False
     refuse_manual_stop: bool = False
-    collect_mode: str = "inactive"
     warnings: tuple[str, ...] = ()
 
     def of(self, key: str) -> tuple[str, ...]:
@@ -180,7 +179,6 @@ def unit_spec(name: str, unit: unit_file.UnitFile) -> UnitSpec:
         start_limit_interval_s=interval,
         refuse_manual_start=reader.boolean("RefuseManualStart", False),
         refuse_manual_stop=reader.boolean("RefuseManualStop", False),
-        collect_mode=reader.choice("CollectMode", ("inactive", "inactive-or-failed"), "inactive"),
         warnings=(*unit.warnings, *reader.warnings, *limits.warnings, *install.warnings),
     )
 

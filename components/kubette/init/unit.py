@@ -6,9 +6,6 @@ from kubette.init import unit_state
 from kubette.init.loader import LoadedUnit
 from kubette.init.service_runner import ServiceRunner
 
-# systemd shows this for a limit or a time that is not set.
-INFINITY_USEC = 18446744073709551615
-
 
 @dataclass(slots=True)
 class Timestamps:

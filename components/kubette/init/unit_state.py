@@ -56,8 +56,6 @@ ACTIVE_STATE = {
 
 # Signals that end a daemon in the ordinary way: SIGHUP, SIGINT, SIGPIPE, SIGTERM.
 CLEAN_SIGNALS = frozenset({1, 2, 13, 15})
-# Signals that dump core by default (signal(7)).
-CORE_SIGNALS = frozenset({3, 4, 5, 6, 7, 8, 11, 24, 25, 31})
 
 # Which results bring a service back, by Restart= (the table of systemd.service(5)). `success` is a clean exit.
 RESTART_ON = {
@@ -226,7 +224,6 @@ class ServiceMachine:
     result: str = "success"
     n_restarts: int = 0
     main_alive: bool = False
-    control_alive: bool = False
     limit: StartLimit = field(default_factory=lambda: StartLimit(5, 10.0))
     _index: int = 0
     _key: str = ""
@@ -278,8 +275,6 @@ class ServiceMachine:
         if event.which == MAIN:
             self.main_alive = False
             self._main_exit = (event.code, event.status)
-        else:
-            self.control_alive = False
 
     def judge(self, event: Exited, ignore_failure: bool = False) -> str:
         """The result an exit stands for: success, exit-code, signal or core-dump."""
@@ -323,8 +318,6 @@ class ServiceMachine:
         self._key, self._index = key, index
         if which == MAIN:
             self.main_alive = True
-        else:
-            self.control_alive = True
         return [Spawn(which, key, index)]
 
     def _start(self, event: StartRequested, now: float) -> list[Action]:
@@ -342,7 +335,7 @@ class ServiceMachine:
         self.result = "success"
         self._forbid_restart = self._started = False
         self._main_exit = None
-        self.main_alive = self.control_alive = False
+        self.main_alive = False
         actions: list[Action] = [SetTimer(self.spec.timeout_start_s)]
         if self.spec.type in ("oneshot", "forking", "notify") or self.spec.commands.get("ExecStartPre"):
             actions.append(Log(INFO, f"Starting {self._title()}..."))
@@ -432,7 +425,7 @@ class ServiceMachine:
 
     def _enter_dead(self) -> list[Action]:
         name = self.unit.name
-        self.main_alive = self.control_alive = False
+        self.main_alive = False
         failed = self.result != "success"
         actions: list[Action] = [SetTimer(None), Release()]
         if failed:
@@ -503,8 +496,6 @@ class ServiceMachine:
     def _spawn_failed(self, event: SpawnFailed, now: float) -> list[Action]:
         if event.which == MAIN:
             self.main_alive = False
-        else:
-            self.control_alive = False
         result = "protocol" if self.state is SubState.START and self.spec.type == "forking" and "PID" in event.text else "resources"
         log = Log(WARNING, f"{self.unit.name}: {event.text}")
         if self.state in (SubState.STOP_POST, SubState.STOP):
@@ -573,7 +564,6 @@ class ServiceMachine:
 
     def _reload_timeout(self, event: Timeout, now: float) -> list[Action]:
         self._reload_result = "timeout"
-        self.control_alive = False
         return [Log(WARNING, f"{self.unit.name}: Reload operation timed out. Killing reload process."), *self._enter_running("success")]
 
     @property

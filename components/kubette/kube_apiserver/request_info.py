@@ -17,7 +17,6 @@ NAMESPACE_SUBRESOURCES = frozenset({"status", "finalize"})
 # The old `/api/v1/watch/…` and `/api/v1/proxy/…` prefixes.
 SPECIAL_VERBS = frozenset({"proxy", "watch"})
 _VERBS = {"POST": "create", "GET": "get", "HEAD": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
-TRUE_WORDS = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 
 
 @dataclass(frozen=True, slots=True)

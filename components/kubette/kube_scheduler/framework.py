@@ -68,11 +68,6 @@ class FitError(Exception):
     pre_filter: str = ""
     post_filter: str = ""
 
-    @property
-    def plugins(self) -> list[str]:
-        """The plugins whose events may make the pod schedulable."""
-        return sorted({r.plugin for r in self.rejections.values() if r.plugin})
-
     def __str__(self) -> str:
         """`0/4 nodes are available: 4 Insufficient cpu.`"""
         text = f"0/{self.node_count} nodes are available"

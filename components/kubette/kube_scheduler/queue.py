@@ -22,7 +22,6 @@ class Waiting:
     since: float
     attempts: int = 0
     failed_at: float = 0.0
-    plugins: frozenset[str] = frozenset()
 
     def backoff_s(self) -> float:
         return float(min(MAX_BACKOFF_S, INITIAL_BACKOFF_S * 2.0 ** (max(1, self.attempts) - 1)))
@@ -98,13 +97,13 @@ class SchedulingQueue:
         """It was bound (or is gone)."""
         self.delete(key)
 
-    def failed(self, key: str, now: float, plugins: frozenset[str], *, error: bool = False) -> None:
-        """No node fits for the reasons of `plugins`, or an error came between. What changed meanwhile makes it only back off."""
+    def failed(self, key: str, now: float, *, error: bool = False) -> None:
+        """No node fits, or an error came between. What changed meanwhile makes it only back off."""
         changed = self._in_flight.pop(key, False)
         waiting = self._known.get(key)
         if waiting is None:
             return
-        waiting.failed_at, waiting.plugins = now, plugins
+        waiting.failed_at = now
         if error or changed:
             self._backoff[key] = now + waiting.backoff_s()
         else:

@@ -189,7 +189,7 @@ class Scheduler:
             self._metrics.attempts.inc("error", self._name)
             log.error("Failed to bind pod", err=error, pod=key, node=node)
             await self._report(pod, f"binding rejected: {error}", "SchedulerError")
-            self._queue.failed(key, self._clock.monotonic(), frozenset(), error=True)
+            self._queue.failed(key, self._clock.monotonic(), error=True)
             self._wake.set()
             return
         self._queue.done(key)
@@ -210,7 +210,7 @@ class Scheduler:
                 nominated = verdict.candidate.node
                 await self._evict(pod, verdict.candidate)
         await self._report(pod, str(failure), "Unschedulable", nominated)
-        self._queue.failed(key, self._clock.monotonic(), frozenset(failure.plugins))
+        self._queue.failed(key, self._clock.monotonic())
         self._wake.set()
 
     async def _evict(self, pod: Object, candidate: preemption.Candidate) -> None:

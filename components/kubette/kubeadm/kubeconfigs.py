@@ -27,10 +27,5 @@ def with_certificate(server: str, cluster: str, user: str, ca: bytes, certificat
     return document(server, cluster, user, ca, credentials)
 
 
-def with_files(server: str, cluster: str, user: str, ca: bytes, certificate_file: str, key_file: str) -> dict[str, Any]:
-    """Credentials in files that are rotated, as the kubelet's."""
-    return document(server, cluster, user, ca, {"client-certificate": certificate_file, "client-key": key_file})
-
-
 def with_token(server: str, cluster: str, user: str, ca: bytes, token: str) -> dict[str, Any]:
     return document(server, cluster, user, ca, {"token": token})

@@ -229,9 +229,6 @@ class CriClient:
     async def remove_image(self, reference: str) -> None:
         await self._call(self._images.RemoveImage, api_pb2.RemoveImageRequest(image=api_pb2.ImageSpec(image=reference)))
 
-    async def image_filesystem(self) -> list[api_pb2.FilesystemUsage]:
-        return list((await self._call(self._images.ImageFsInfo, api_pb2.ImageFsInfoRequest())).image_filesystems)
-
 
 def _sandbox(status: api_pb2.PodSandboxStatus) -> Sandbox:
     network = status.network

@@ -6,7 +6,7 @@ remembered as their waiting reasons and do not stop the others.
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ class PodRunner:
             await self.kill(pod, runtime, None)
         else:
             await asyncio.gather(*(self._kill_container(pod, k.container, k.message, k.reason, None) for k in actions.kill))
-        await self._remove_old_attempts(runtime, {*actions.start, *actions.start_init} if actions.kill_pod else set())
+        await self._remove_old_attempts(runtime)
         if not (actions.create_sandbox or actions.start or actions.start_init or actions.start_ephemeral):
             return None
         config = container_config.sandbox_config(pod, actions.attempt, self._dns_of(pod), self.node)
@@ -264,7 +264,7 @@ class PodRunner:
 
     # Tidying
 
-    async def _remove_old_attempts(self, runtime: PodRuntime, about_to_start: Iterable[str]) -> None:
+    async def _remove_old_attempts(self, runtime: PodRuntime) -> None:
         """Keep the newest dead attempts of each container only, and no sandbox but the newest."""
         by_name: dict[str, int] = {}
         removed: set[str] = set()
@@ -316,8 +316,3 @@ def attempts_in_logs(log_directory: str, container: str) -> int:
         return 0
     numbers = [int(n.partition(".")[0]) for n in names if ".log" in n and n.partition(".")[0].isdigit()]
     return max(numbers) + 1 if numbers else 0
-
-
-def starting_or_unknown(runtime: PodRuntime) -> bool:
-    """Whether anything of the pod may still run."""
-    return bool(runtime.running()) or any(s.ready for s in runtime.sandboxes)

@@ -31,7 +31,6 @@ class Inputs:
     ready: Mapping[str, bool] = field(default_factory=dict)  # container id -> readiness (absent: no probe)
     started: Mapping[str, bool] = field(default_factory=dict)  # container id -> startup (absent: no probe)
     is_terminal: bool = False  # all containers are stopped for good
-    node_shutdown: bool = False
     terminated_reason: tuple[str, str] | None = None  # why the kubelet ended the pod: Evicted, DeadlineExceeded
 
 

@@ -66,9 +66,6 @@ class PodRuntime:
     def attempts(self, container_name: str) -> list[Container]:
         return [c for c in self.containers if c.name == container_name]
 
-    def by_id(self, container_id: str) -> Container | None:
-        return next((c for c in self.containers if c.id == container_id), None)
-
     def running(self) -> list[Container]:
         """Containers that may have processes."""
         return [c for c in self.containers if c.state in (ContainerState.RUNNING, ContainerState.UNKNOWN)]

@@ -122,11 +122,6 @@ def make_mounts_private() -> None:
     mount("none", "/", flags=MS_REC | MS_PRIVATE)
 
 
-def own_uts_net_fd(kind: str) -> int:
-    """A descriptor that keeps a namespace of the calling thread alive (`net`, `mnt`, …)."""
-    return os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
-
-
 def enter_user_namespace() -> None:
     """Make a user namespace in which the calling user is root, and enter it. The process must have one thread.
 

@@ -52,8 +52,3 @@ def parse(text: str) -> Reference:
     if not tag and not digest:
         tag = "latest"
     return Reference(f"{head}/{path}", tag, digest)
-
-
-def familiar(text: str) -> str:
-    """The short form docker prints: `docker.io/library/nginx` is `nginx`."""
-    return text.removeprefix(f"{DEFAULT_DOMAIN}/{OFFICIAL}/").removeprefix(f"{DEFAULT_DOMAIN}/")

@@ -151,9 +151,6 @@ class Connection:
         """End a stream at once; 5 is CANCEL."""
         return _control(RST_STREAM, 0, struct.pack("!II", stream, status))
 
-    def go_away(self, last_stream: int) -> bytes:
-        return _control(GOAWAY, 0, struct.pack("!II", last_stream, 0))
-
 
 def _control(kind: int, flags: int, payload: bytes) -> bytes:
     return struct.pack("!HHI", 0x8000 | _VERSION, kind, flags << 24 | len(payload)) + payload

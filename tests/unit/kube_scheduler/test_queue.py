@@ -26,7 +26,7 @@ def test_an_unschedulable_pod_waits_for_a_change_and_then_for_its_backoff() -> N
     queue = SchedulingQueue()
     queue.add(pod("a"), 0.0)
     assert popped(queue) == "a"
-    queue.failed("default/a", 0.0, frozenset())
+    queue.failed("default/a", 0.0)
     queue.advance(100.0)
     assert popped(queue) is None
     queue.move_all(0.5)
@@ -41,7 +41,7 @@ def test_a_change_during_the_attempt_is_not_lost() -> None:
     queue.add(pod("a"), 0.0)
     popped(queue)
     queue.move_all(0.1)
-    queue.failed("default/a", 0.2, frozenset())
+    queue.failed("default/a", 0.2)
     assert queue.pending() == {"active": 0, "backoff": 1, "unschedulable": 0}
 
 
@@ -50,7 +50,7 @@ def test_a_deleted_pod_is_never_handed_out() -> None:
     queue.add(pod("a"), 0.0)
     queue.delete("default/a")
     assert popped(queue) is None
-    queue.failed("default/a", 0.0, frozenset())
+    queue.failed("default/a", 0.0)
     assert queue.pending() == {"active": 0, "backoff": 0, "unschedulable": 0}
 
 

@@ -19,10 +19,6 @@ def main_of(revision: int) -> int:
     return revision >> SUB_BITS
 
 
-def sub_of(revision: int) -> int:
-    return revision & _SUB_MASK
-
-
 def end_of(main: int) -> int:
     """The packed revision after every change of transaction `main`."""
     return (main + 1) << SUB_BITS

@@ -10,7 +10,6 @@ from kubette.apimachinery.field_errors import FieldError, child
 Object = dict[str, Any]
 
 ANNOTATIONS_SIZE_MAX = 256 * 1024
-FIELD_MANAGER_LENGTH_MAX = 128
 
 
 def validate(obj: Object, namespaced: bool, name_check: Callable[[str], list[str]], path: str = "metadata") -> list[FieldError]:

@@ -46,9 +46,6 @@ class VolumeManager:
         self._root = Path(root_dir) / "pods"
         self._tokens, self._object_of, self._claim_of, self._allocatable = tokens, object_of, claim_of, allocatable
 
-    def pod_directory(self, uid: str) -> Path:
-        return self._root / uid
-
     async def set_up(self, pod: Object) -> tuple[dict[str, Path], list[tuple[str, str]]]:
         """Volume name -> path, and (volume name, error) of those that failed."""
         paths: dict[str, Path] = {}
