@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from multidict import CIMultiDict
 
 from kubette.client.kubeconfig import ClientConfig
 from kubette.component_base import tls, version
@@ -142,13 +143,15 @@ class Transport:
         url = self.config.server + path
         if params:
             url += ("&" if "?" in path else "?") + urllib.parse.urlencode(list(params.items()) if isinstance(params, Mapping) else list(params))
-        all_headers = {"Accept": "application/json", "User-Agent": self._user_agent, **(headers or {})}
+        all_headers: CIMultiDict[str] = CIMultiDict({"Accept": "application/json", "User-Agent": self._user_agent, **(headers or {})})
         if "Authorization" not in all_headers:
             token = self._credentials.token()
             if token:
                 all_headers["Authorization"] = f"Bearer {token}"
         if self.config.impersonate:
             all_headers["Impersonate-User"] = self.config.impersonate
+            for group in self.config.impersonate_groups:
+                all_headers.add("Impersonate-Group", group)
         timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S, sock_read=idle_timeout_s)
         import yarl
 
