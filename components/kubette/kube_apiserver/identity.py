@@ -26,12 +26,17 @@ class Identity:
     issuer: TokenIssuer | None
     audiences: tuple[str, ...]
 
-    async def authenticate_token(self, request: Credentials, audiences: Sequence[str]) -> UserInfo | None:
-        """Who a token belongs to, if it is meant for one of the audiences (TokenReview)."""
+    async def authenticate_token(self, request: Credentials, audiences: Sequence[str]) -> tuple[UserInfo | None, list[str]]:
+        """Who a token belongs to, and which of the audiences it is meant for (TokenReview).
+
+        A token that knows no audiences is the API server's own, and good for its audiences alone.
+        """
         token = authenticators.bearer_token(request)
         if self.tokens is not None and token.count(".") == 2:
-            return await self.tokens.authenticate_token(token, audiences)
-        return await self.authenticator.authenticate(request)
+            user = await self.tokens.authenticate_token(token, audiences)
+            return (authenticators.with_authenticated_group(user), self.tokens.audiences_of(token, audiences)) if user is not None else (None, [])
+        shared = [a for a in audiences if a in self.audiences]
+        return (await self.authenticator.authenticate(request), shared) if shared or not self.audiences else (None, [])
 
     def openid_configuration(self) -> Answer:
         """RFC 8414's discovery document of the issuer."""

@@ -182,6 +182,13 @@ class Anonymous:
         return UserInfo(ANONYMOUS, groups=(ALL_UNAUTHENTICATED,))
 
 
+def with_authenticated_group(user: UserInfo) -> UserInfo:
+    """Whoever is known is in the group of all authenticated users."""
+    if ALL_AUTHENTICATED in user.groups or ALL_UNAUTHENTICATED in user.groups:
+        return user
+    return UserInfo(user.name, user.uid, (*user.groups, ALL_AUTHENTICATED), user.extra)
+
+
 class Union:
     """Each authenticator in turn; the group of all authenticated users is added to whoever is known.
 
@@ -196,9 +203,7 @@ class Union:
         for authenticator in self._authenticators:
             user = await authenticator.authenticate(request)
             if user is not None:
-                if ALL_AUTHENTICATED in user.groups or ALL_UNAUTHENTICATED in user.groups:
-                    return user
-                return UserInfo(user.name, user.uid, (*user.groups, ALL_AUTHENTICATED), user.extra)
+                return with_authenticated_group(user)
         if bearer_token(request):
             raise Unauthorized("invalid bearer token")
         return await self._anonymous.authenticate(request) if self._anonymous else None

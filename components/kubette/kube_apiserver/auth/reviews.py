@@ -12,22 +12,22 @@ from kubette.kube_apiserver.auth.rbac import Rbac
 from kubette.kube_apiserver.auth.rbac_rules import Rule
 
 Object = dict[str, Any]
-Authenticate = Callable[[Credentials, Sequence[str]], Awaitable[UserInfo | None]]
+Authenticate = Callable[[Credentials, Sequence[str]], Awaitable[tuple[UserInfo | None, list[str]]]]
 
 
 async def token_review(obj: Object, authenticate: Authenticate, api_audiences: Sequence[str]) -> Object:
-    """`authenticate(credentials, audiences)` is the union of token authenticators."""
+    """`authenticate(credentials, audiences)` answers the user and those of the audiences that the token is for."""
     token = (obj.get("spec") or {}).get("token") or ""
     audiences = (obj.get("spec") or {}).get("audiences") or []
     if not token:
         raise status.bad_request("token is required for TokenReview in authentication")
     try:
-        user = await authenticate(Credentials({"Authorization": f"Bearer {token}"}), audiences or api_audiences)
+        user, shared = await authenticate(Credentials({"Authorization": f"Bearer {token}"}), audiences or api_audiences)
     except Unauthorized as error:
         return obj | {"status": {"user": {}, "error": f"[invalid bearer token, {error}]"}}
     if user is None or "system:unauthenticated" in user.groups:
         return obj | {"status": {"user": {}, "error": "invalid bearer token"}}
-    return obj | {"status": {"authenticated": True, "user": user.as_dict(), "audiences": list(audiences or api_audiences)}}
+    return obj | {"status": {"authenticated": True, "user": user.as_dict(), "audiences": shared}}
 
 
 def self_subject_review(obj: Object, user: UserInfo) -> Object:

@@ -9,9 +9,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from kubette.kube_apiserver.auth import reviews
 from kubette.kube_apiserver.auth.authenticators import TokenFile, Union
 from kubette.kube_apiserver.auth.interfaces import Credentials, Unauthorized
 from kubette.kube_apiserver.auth.service_account_tokens import ServiceAccountToken, TokenIssuer
+from kubette.kube_apiserver.identity import Identity, UnionAuthorizer
 from unit.kube_apiserver.auth.test_rbac import Objects
 
 ISSUER = "https://kubernetes.default.svc.cluster.local"
@@ -89,3 +91,28 @@ async def test_an_unknown_token_is_refused_and_no_token_is_anonymous(tmp_path: P
     assert anonymous is not None
     assert anonymous.name == "system:anonymous"
     assert await Union([], anonymous=False).authenticate(Credentials({})) is None
+
+
+async def test_a_token_review_names_only_the_audiences_of_the_token(tmp_path: Path) -> None:
+    private, public = key_files(tmp_path)
+    objects = Objects(thing("ServiceAccount", "web", "u1"))
+    tokens = ServiceAccountToken([ISSUER], [public], [ISSUER], objects)
+    path = tmp_path / "tokens.csv"
+    path.write_text("secret,admin,1\n")
+    union = Union([TokenFile(str(path)), tokens], anonymous=True)
+    identity = Identity(union, UnionAuthorizer([]), None, tokens, None, (ISSUER,))
+
+    async def review(token: str, *audiences: str) -> dict[str, Any]:
+        body = {"spec": {"token": token, "audiences": list(audiences)}}
+        answer: dict[str, Any] = (await reviews.token_review(body, identity.authenticate_token, identity.audiences))["status"]
+        return answer
+
+    token, _ = TokenIssuer(ISSUER, private).issue("default", objects.objects[0], ["vault"], 600, {})
+    found = await review(token, "vault", "elsewhere")
+    assert found["authenticated"]
+    assert found["audiences"] == ["vault"]
+    assert "system:authenticated" in found["user"]["groups"]
+    assert "authenticated" not in await review(token, "elsewhere")
+    # A token without audiences is the API server's own.
+    assert (await review("secret"))["audiences"] == [ISSUER]
+    assert "authenticated" not in await review("secret", "vault")
