@@ -59,6 +59,7 @@ async def _forward_spdy(server: wire.SpdyServer, dial: Dial) -> None:
             other = waiting.pop(request_id, None)
             if other is None:
                 waiting[request_id] = stream
+                group.start(_expire(waiting, request_id, stream))
                 continue
             pair = {s.headers.get("streamtype", ""): s for s in (stream, other)}
             if set(pair) != {"data", "error"} or not stream.headers.get("port", "").isdigit():
@@ -70,6 +71,14 @@ async def _forward_spdy(server: wire.SpdyServer, dial: Dial) -> None:
             task.add_done_callback(running.discard)
         for task in list(running):
             task.cancel()
+
+
+async def _expire(waiting: dict[str, wire.SpdyStream], request_id: str, stream: wire.SpdyStream) -> None:
+    """Half of a pair whose other half does not come is given up."""
+    await asyncio.sleep(PAIR_TIMEOUT_S)
+    if waiting.get(request_id) is stream:
+        del waiting[request_id]
+        await stream.reset()
 
 
 async def _forward_pair(server: wire.SpdyServer, data: wire.SpdyStream, error: wire.SpdyStream, port: int, dial: Dial) -> None:
