@@ -40,7 +40,8 @@ BANS = {
 PRINTERS = re.compile(
     r"^(cli|etcdctl|kubeadm/cli|runtime/(crictl|launcher|stand_ins/.*)|init/(systemctl|journalctl|service|__main__|spawn)|component_base/run|machines/packages/apt)(/|\.py$|$)"
 )
-MACHINE_SPECIFIC = re.compile(r"(?<!\w)(/home/[a-z]\w*/|/root/\.(cache|local|pyenv)|/work/|/Users/)")
+# Somebody's home, or the folder this checkout happens to be in.
+MACHINE_SPECIFIC = re.compile(rf"(?<!\w)(/home/[a-z]\w*/|/root/\.(cache|local|pyenv)|/Users/|{re.escape(str(ROOT.resolve()))}/)")
 
 
 @cache
