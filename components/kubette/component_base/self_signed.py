@@ -1,10 +1,11 @@
-"""A serving certificate in memory for a port that only this host's probes and a scraper without CA ask (upstream's MaybeDefaultWithSelfSignedCerts)."""
+"""A certificate for a server that was given none (upstream's MaybeDefaultWithSelfSignedCerts): self-signed, its own authority."""
 
 import datetime
 import ipaddress
 import os
 import socket
 import ssl
+from collections.abc import Sequence
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -13,15 +14,20 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from kubette.stdx.clock import SYSTEM_CLOCK
 
-LIFETIME_DAYS = 365
+LIFETIME = datetime.timedelta(days=365)
 
 
-def make(host: str) -> bytes:
-    """Certificate and key as one PEM text."""
+def make(hosts: Sequence[str]) -> tuple[bytes, bytes]:
+    """(certificate, key) as PEM text for these names and addresses; the first names it."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{host}@{int(SYSTEM_CLOCK.wall())}")])
     now = datetime.datetime.fromtimestamp(SYSTEM_CLOCK.wall(), datetime.UTC)
-    addresses = [ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1")]
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{hosts[0]}@{int(now.timestamp())}")])
+    names: list[x509.GeneralName] = []
+    for host in dict.fromkeys(hosts):
+        try:
+            names.append(x509.IPAddress(ipaddress.ip_address(host)))
+        except ValueError:
+            names.append(x509.DNSName(host))
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -29,13 +35,14 @@ def make(host: str) -> bytes:
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=LIFETIME_DAYS))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.DNSName(host), *map(x509.IPAddress, addresses)]), critical=False)
+        .not_valid_after(now + LIFETIME)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .sign(key, hashes.SHA256())
     )
-    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return certificate.public_bytes(serialization.Encoding.PEM) + private
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption())
+    return certificate.public_bytes(serialization.Encoding.PEM), private
 
 
 def server_context(bind_address: str) -> ssl.SSLContext:
@@ -45,7 +52,7 @@ def server_context(bind_address: str) -> ssl.SSLContext:
     host = socket.gethostname() if bind_address in ("", "0.0.0.0", "::") else bind_address
     fd = os.memfd_create("serving-certificate", os.MFD_CLOEXEC)
     try:
-        os.write(fd, make(host))
+        os.write(fd, b"".join(make([host, "localhost", "127.0.0.1", "::1"])))
         context.load_cert_chain(f"/proc/self/fd/{fd}")
     finally:
         os.close(fd)

@@ -71,17 +71,6 @@ class CSRApprover:
         return bool((answer.get("status") or {}).get("allowed"))
 
     async def _approve(self, csr: Object, message: str) -> None:
-        stamp = timestamps.format_time(self._clock.wall())
-        condition = {
-            "type": "Approved",
-            "status": "True",
-            "reason": "AutoApproved",
-            "message": message,
-            "lastUpdateTime": stamp,
-            "lastTransitionTime": stamp,
-        }
-        conditions = [*(objects.status(csr).get("conditions") or []), condition]
-        await self._client.update(
-            resources.CERTIFICATESIGNINGREQUESTS, objects.with_status(csr, {**objects.status(csr), "conditions": conditions}), "approval"
-        )
+        changed = requests.with_condition(csr, "Approved", "AutoApproved", message, timestamps.format_time(self._clock.wall()))
+        await self._client.update(resources.CERTIFICATESIGNINGREQUESTS, changed, "approval")
         log.info("Approved certificate request", csr=meta.name(csr))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kubette.apimachinery import meta
+from kubette.kube_controller_manager import objects
 
 Object = dict[str, Any]
 
@@ -35,6 +36,13 @@ class Request:
     ip_addresses: tuple[str, ...] = ()
     emails: tuple[str, ...] = ()
     uris: tuple[str, ...] = ()
+
+
+def with_condition(csr: Object, type: str, reason: str, message: str, stamp: str) -> Object:
+    """The request with one more condition, true from `stamp` on."""
+    condition = {"type": type, "status": "True", "reason": reason, "message": message, "lastUpdateTime": stamp, "lastTransitionTime": stamp}
+    conditions = [*(objects.status(csr).get("conditions") or []), condition]
+    return objects.with_status(csr, {**objects.status(csr), "conditions": conditions})
 
 
 def has_condition(csr: Object, type: str) -> bool:

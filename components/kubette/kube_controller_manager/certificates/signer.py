@@ -61,16 +61,5 @@ class CSRSigner:
         if csr["spec"]["signerName"] == requests.LEGACY_UNKNOWN:
             log.info("Ignored a request that cannot be signed", csr=meta.name(csr), err=message)
             return  # the legacy signer never says no
-        stamp = timestamps.format_time(self._clock.wall())
-        condition = {
-            "type": "Failed",
-            "status": "True",
-            "reason": "SignerValidationFailure",
-            "message": message,
-            "lastUpdateTime": stamp,
-            "lastTransitionTime": stamp,
-        }
-        conditions = [*(objects.status(csr).get("conditions") or []), condition]
-        await self._client.update(
-            resources.CERTIFICATESIGNINGREQUESTS, objects.with_status(csr, {**objects.status(csr), "conditions": conditions}), "status"
-        )
+        changed = requests.with_condition(csr, "Failed", "SignerValidationFailure", message, timestamps.format_time(self._clock.wall()))
+        await self._client.update(resources.CERTIFICATESIGNINGREQUESTS, changed, "status")
