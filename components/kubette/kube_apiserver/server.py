@@ -91,8 +91,11 @@ class Server:
         except Rewound as error:
             core.fatal(error)
             result = answer.error(status.service_unavailable("etcd was restored from a backup, the apiserver restarts"))
-        except (asyncio.CancelledError, ConnectionError):
-            raise  # the client is gone
+        except asyncio.CancelledError:
+            raise
+        except ConnectionError:
+            # The client is gone while it was written to. Its reader sees that a moment later and would cancel us: the same end, not a failure to log.
+            raise asyncio.CancelledError from None
         except Exception as error:
             # A bug: the client gets a Status, the log where it happened, the server lives (upstream's WithPanicRecovery).
             log.error("Recovered from a panic", err=error, method=request.method, path=info.path)
