@@ -1,7 +1,7 @@
 """What every test lives under: markers that ask for something this machine may not have.
 
 `@pytest.mark.needs("etcd", "etcdctl")` names outside judges. Without one the test is skipped with the reason, and with CI=true it fails: a judge that is
-silently absent judges nothing. `@pytest.mark.root` skips for an ordinary user.
+silently absent judges nothing. `@pytest.mark.root` skips for an ordinary user. `@pytest.mark.long` runs with `--long` only.
 """
 
 import os
@@ -16,6 +16,16 @@ hypothesis.settings.register_profile("kubette", deadline=None, derandomize=True,
 hypothesis.settings.load_profile("kubette")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="also what takes real minutes: full grace periods, every release")
+
+
+@pytest.fixture(scope="session")
+def is_long(request: pytest.FixtureRequest) -> bool:
+    """Whether timings are upstream's defaults, not shortened ones."""
+    return bool(request.config.getoption("--long"))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     reason = judges.missing(*(name for marker in item.iter_markers("needs") for name in marker.args))
     if reason and os.environ.get("CI") == "true":
@@ -24,3 +34,5 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(reason)
     if item.get_closest_marker("root") and os.geteuid() != 0:
         pytest.skip("needs root")
+    if item.get_closest_marker("long") and not item.config.getoption("--long"):
+        pytest.skip("takes minutes: runs with --long")

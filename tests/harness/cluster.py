@@ -79,6 +79,12 @@ class Cluster:
         """A command on a machine, by `kubette ssh`."""
         return self("ssh", machine, "--", *command, timeout_s=timeout_s)
 
+    def typed(self, machine: str, line: str, timeout_s: float = COMMAND_TIMEOUT_S) -> str:
+        """A line typed in a shell on a machine; what it printed, errors too."""
+        done = self.run("ssh", machine, "--", "bash", "-c", f"exec 2>&1; {line}", timeout_s=timeout_s)
+        assert done.returncode == 0, f"{machine}# {line}: exit code {done.returncode}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
     def status(self) -> Any:
         return json.loads(self("status", "-o", "json"))
 
