@@ -30,7 +30,7 @@ class Release(NamedTuple):
 
 
 class Companions(NamedTuple):
-    """What is released with a minor line but has a version of its own."""
+    """What is released with a minor line but has a version of its own: that of the line's first release."""
 
     etcd: str
     coredns: str
@@ -39,26 +39,33 @@ class Companions(NamedTuple):
     cni_plugins: str
 
 
+class Line(NamedTuple):
+    """A minor line: how many patch releases it has, and the day after which there are no more (upstream: releases/schedule.yaml and eol.yaml)."""
+
+    patches: int
+    end_of_life: str
+    companions: Companions
+
+
 OLDEST_MINOR = 30
 NEWEST_MINOR = 37
 
-# How many patch releases each minor line has.
-_PATCHES = {30: 15, 31: 15, 32: 11, 33: 8, 34: 5, 35: 3, 36: 2, 37: 1}
+# Companions are constants of kubeadm's source in each release (cmd/kubeadm/app/constants).
+_LINES = {
+    30: Line(15, "2025-07-15", Companions("3.5.12-0", "v1.11.1", "3.9", "1.30.0", "1.4.0")),
+    31: Line(15, "2025-11-11", Companions("3.5.15-0", "v1.11.1", "3.10", "1.31.0", "1.5.1")),
+    32: Line(14, "2026-02-28", Companions("3.5.16-0", "v1.11.3", "3.10", "1.32.0", "1.6.0")),
+    33: Line(14, "2026-06-28", Companions("3.5.21-0", "v1.12.0", "3.10", "1.33.0", "1.6.0")),
+    34: Line(12, "2026-10-27", Companions("3.6.4-0", "v1.12.1", "3.10.1", "1.34.0", "1.7.1")),
+    35: Line(10, "2027-02-28", Companions("3.6.6-0", "v1.13.1", "3.10.1", "1.35.0", "1.8.0")),
+    36: Line(6, "2027-06-28", Companions("3.6.8-0", "v1.14.2", "3.10.2", "1.36.0", "1.8.0")),
+    37: Line(2, "2027-10-28", Companions("3.7.0-0", "v1.14.6", "3.10.2", "1.37.0", "1.9.1")),
+}
 # What comes before every vX.Y.0. In alpha releases new features are off and unfinished, in beta ones they are on.
 _STAGES = (("alpha", 1), ("alpha", 2), ("alpha", 3), ("beta", 0), ("rc", 0), ("rc", 1))
-_COMPANIONS = {
-    30: Companions("3.5.12-0", "v1.11.1", "3.9", "1.30.0", "1.4.0"),
-    31: Companions("3.5.15-0", "v1.11.1", "3.10", "1.31.0", "1.5.1"),
-    32: Companions("3.5.16-0", "v1.11.3", "3.10", "1.32.0", "1.6.0"),
-    33: Companions("3.5.21-0", "v1.12.0", "3.10", "1.33.0", "1.6.0"),
-    34: Companions("3.6.4-0", "v1.12.1", "3.10.1", "1.34.0", "1.7.1"),
-    35: Companions("3.6.6-0", "v1.13.1", "3.10.1", "1.35.0", "1.8.0"),
-    36: Companions("3.6.6-0", "v1.13.1", "3.10.1", "1.36.0", "1.8.0"),
-    37: Companions("3.6.6-0", "v1.13.1", "3.10.1", "1.37.0", "1.8.0"),
-}
 
-RELEASES: tuple[Release, ...] = tuple(Release(1, minor, patch) for minor, patches in _PATCHES.items() for patch in range(patches))
-PRERELEASES: tuple[Release, ...] = tuple(Release(1, minor, 0, stage, number) for minor in _PATCHES for stage, number in _STAGES)
+RELEASES: tuple[Release, ...] = tuple(Release(1, minor, patch) for minor, line in _LINES.items() for patch in range(line.patches))
+PRERELEASES: tuple[Release, ...] = tuple(Release(1, minor, 0, stage, number) for minor in _LINES for stage, number in _STAGES)
 
 SUPPORTED_LINES = 3  # the newest line and the two before it get patches
 COMPONENT_LINES_BEHIND = 1  # kube-controller-manager and kube-scheduler
@@ -87,7 +94,12 @@ def latest(line: str | None = None) -> Release:
 
 def companions(minor: int) -> Companions:
     """What a minor line is released with. Raises KeyError for a line we do not have."""
-    return _COMPANIONS[minor]
+    return _LINES[minor].companions
+
+
+def end_of_life(minor: int) -> str:
+    """When a line's support ends: `2027-10-28`. Raises KeyError for a line we do not have."""
+    return _LINES[minor].end_of_life
 
 
 def is_supported(release: Release, newest: Release | None = None) -> bool:

@@ -26,7 +26,7 @@ def run(options: Any) -> int:
     if options.output == "json":
         print(json.dumps(rows, indent=2))
     else:
-        print(table([("VERSION", "STAGE", "SUPPORT", "ETCD", "COREDNS", "PAUSE"), *(tuple(row.values()) for row in rows)]))
+        print(table([("VERSION", "STAGE", "SUPPORT", "END-OF-LIFE", "ETCD", "COREDNS", "PAUSE"), *(tuple(row.values()) for row in rows)]))
     return 0
 
 
@@ -53,6 +53,7 @@ def _row(release: Release) -> dict[str, str]:
         "version": str(release),
         "stage": release.stage,
         "support": supported,
+        "endOfLife": releases.end_of_life(release.minor),
         "etcd": companions.etcd,
         "coredns": companions.coredns,
         "pause": companions.pause,

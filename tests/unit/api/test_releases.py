@@ -17,14 +17,24 @@ def test_the_list_reaches_from_v1_30_to_v1_37_with_its_alpha_and_beta_releases()
     listed = {str(release) for release in releases.RELEASES}
     assert {"v1.30.0", "v1.30.6", *(f"v1.{minor}.0" for minor in range(30, 38))} <= listed
     assert {"v1.31.0-alpha.1", "v1.37.0-beta.0"} <= {str(release) for release in releases.PRERELEASES}
-    assert str(releases.latest()) == "v1.37.0"
+    assert releases.latest().line == "v1.37"
     assert releases.latest("v1.30").patch >= 6
 
 
 def test_every_line_has_companions_of_its_own_versions() -> None:
     for minor in range(releases.OLDEST_MINOR, releases.NEWEST_MINOR + 1):
         assert all(releases.companions(minor))
+    # As `kubeadm config images list` of these releases prints them.
     assert releases.companions(30)[:3] == ("3.5.12-0", "v1.11.1", "3.9")
+    assert releases.companions(34)[:3] == ("3.6.4-0", "v1.12.1", "3.10.1")
+    assert releases.companions(36)[:3] == ("3.6.8-0", "v1.14.2", "3.10.2")
+    assert releases.companions(37)[:3] == ("3.7.0-0", "v1.14.6", "3.10.2")
+
+
+def test_lines_end_in_the_order_in_which_they_began() -> None:
+    days = [releases.end_of_life(minor) for minor in range(releases.OLDEST_MINOR, releases.NEWEST_MINOR + 1)]
+    assert days == sorted(days)
+    assert days[:2] == ["2025-07-15", "2025-11-11"]
 
 
 def test_three_lines_are_supported() -> None:

@@ -91,7 +91,7 @@ def test_migrate_writes_the_new_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "release"), [("1.36.0", "v1.36.0"), ("stable-1.31", "v1.31.14"), ("stable", "v1.37.0"), ("latest-1.32", "v1.32.10")]
+    ("label", "release"), [("1.36.0", "v1.36.0"), ("stable-1.31", "v1.31.14"), ("stable", "v1.37.1"), ("latest-1.32", "v1.32.13")]
 )
 def test_labels_of_releases_are_resolved(label: str, release: str) -> None:
     assert documents.resolve_version(label) == release
