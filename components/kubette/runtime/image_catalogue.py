@@ -37,6 +37,7 @@ class Image:
     files: tuple[tuple[str, str], ...] = ()
     size: int = 0
     kubernetes: bool = False  # the tag is the Kubernetes release the program runs as
+    version_variable: str = ""  # where the program reads its tag
     tags: tuple[str, ...] = ()  # the tags that exist; none listed: every tag
     described: str = "the catalogue"
     pinned: bool = False
@@ -51,8 +52,8 @@ class Image:
         return "sha256:" + hashlib.sha256(b"config " + self.digest(tag).encode()).hexdigest()
 
     def environment(self, tag: str) -> dict[str, str]:
-        """The image's environment; Kubernetes' own programs learn their release from the tag."""
-        return {**dict(self.env), **({VERSION_VARIABLE: tag} if self.kubernetes and tag.startswith("v") else {})}
+        """The image's environment; a program that runs as many releases learns from the tag which one it is."""
+        return {**dict(self.env), **({self.version_variable: tag} if self.version_variable and tag[:1] in "v0123456789" else {})}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ def _kubernetes(name: str, size: int) -> Image:
         programs=((f"/usr/local/bin/{name}", f"ours:{name}"), (f"/usr/bin/{name}", f"ours:{name}")),
         size=size,
         kubernetes=True,
+        version_variable=VERSION_VARIABLE,
         described=f"the catalogue (kubette's {name})",
     )
 
@@ -176,6 +178,7 @@ def entries(host: Host) -> dict[str, Image]:
                 (f"{folder}/{name}", f"ours:{name}") for folder in ("/usr/local/bin", "/usr/bin") for name in ("etcd", "etcdctl", "etcdutl")
             ),
             size=22_900_000,
+            version_variable="KUBETTE_ETCD_VERSION",
             described="the catalogue (kubette's etcd)",
         ),
         Image(

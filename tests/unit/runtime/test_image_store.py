@@ -27,6 +27,8 @@ def test_a_kubernetes_program_learns_its_release_from_the_tag(tmp_path: Path) ->
     pulled = _store(tmp_path).pull("registry.k8s.io/kube-apiserver:v1.31.2")
     assert pulled.entry.environment(pulled.tag)["KUBETTE_KUBERNETES_VERSION"] == "v1.31.2"
     assert pulled.digest != _store(tmp_path).pull("registry.k8s.io/kube-apiserver:v1.31.3").digest
+    etcd = _store(tmp_path).pull("registry.k8s.io/etcd:3.5.15-0")
+    assert etcd.entry.environment(etcd.tag)["KUBETTE_ETCD_VERSION"] == "3.5.15-0"
 
 
 @pytest.mark.parametrize("name", ["nosuch", "registry.k8s.io/kube-apiserver:latest", "nginx@sha256:" + "0" * 64])
