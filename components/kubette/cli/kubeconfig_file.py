@@ -49,12 +49,13 @@ def merged(current: dict[str, Any], addition: dict[str, Any]) -> dict[str, Any]:
 
 
 def without(current: dict[str, Any], context: str) -> dict[str, Any]:
-    """`current` without our context, its cluster and its user."""
+    """`current` without our context, its cluster and its user. Was it the current one, then the only other cluster of ours becomes that; somebody else's never does."""
     result = dict(current)
     for section in SECTIONS:
         result[section] = [e for e in current.get(section) or [] if e.get("name") != context]
     if current.get("current-context") == context:
-        result["current-context"] = ""
+        ours = [e["name"] for e in result["contexts"] if e.get("name", "").partition("-")[0] == "kubette"]
+        result["current-context"] = ours[0] if len(ours) == 1 else ""
     return result
 
 

@@ -61,3 +61,14 @@ def test_a_new_context_goes_to_the_first_existing_file(tmp_path: Path) -> None:
     assert kubeconfig_file.default_path({"KUBECONFIG": f"{tmp_path}/a:{existing}:{tmp_path}/c"}) == existing
     assert kubeconfig_file.default_path({"KUBECONFIG": f"{tmp_path}/a:{tmp_path}/c"}) == tmp_path / "c"
     assert kubeconfig_file.default_path({}) == Path.home() / ".kube" / "config"
+
+
+def test_the_last_other_cluster_of_ours_becomes_current_when_the_current_one_goes() -> None:
+    def config(*names: str) -> dict[str, object]:
+        entries = [{"name": name} for name in names]
+        return {"clusters": entries, "users": entries, "contexts": entries, "current-context": names[-1]}
+
+    assert kubeconfig_file.without(config("production", "kubette", "kubette-ha"), "kubette-ha")["current-context"] == "kubette"
+    assert kubeconfig_file.without(config("production", "kubette-ha"), "kubette-ha")["current-context"] == ""  # somebody else's: never unasked
+    assert kubeconfig_file.without(config("kubette", "kubette-a", "kubette-b"), "kubette-b")["current-context"] == ""
+    assert kubeconfig_file.without(config("kubette-ha", "production"), "kubette-ha")["current-context"] == "production"
