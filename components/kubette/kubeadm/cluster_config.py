@@ -11,15 +11,16 @@ from kubette.client.kubeconfig import KubeconfigError
 from kubette.client.rest import Client
 from kubette.client.transport import TransportError
 from kubette.component_base import version
-from kubette.kubeadm import cluster_api
+from kubette.kubeadm import cluster_api, release_words
 from kubette.kubeadm.config import Cluster, ConfigError
 
 
 async def fetch(client: Client, prefix: str, say: Callable[[str], None]) -> Cluster:
     """Raises ApiError, or what the connection raises."""
-    say(f'[{prefix}] Reading configuration from the "kubeadm-config" ConfigMap in namespace "kube-system"...')
+    words = release_words.of(version.major_minor()[1])
+    say(f"[{prefix}] {words.config_read}")
     found = await client.get(resources.CONFIGMAPS, "kube-system", "kubeadm-config")
-    say(f"[{prefix}] Use 'kubeadm init phase upload-config kubeadm --config your-config-file' to re-upload it.")
+    say(f"[{prefix}] {words.config_hint}")
     return Cluster.from_dict(yaml.safe_load(found["data"]["ClusterConfiguration"]))
 
 

@@ -30,8 +30,9 @@ async def read(client: Client) -> State:
         component = pod["metadata"]["labels"].get("component", "")
         if component in STATIC_PODS:
             components.setdefault(component, {}).setdefault(_tag(pod["spec"]), []).append(pod["spec"]["nodeName"])
-    for name, found in (("kube-proxy", sets.result()[0]), ("CoreDNS", deployments.result()[0])):
-        components[name] = {_tag(each["spec"]["template"]["spec"]): [""] for each in found}
+    # A DaemonSet's version is read as a version, and so loses its `v` on upstream's screens too.
+    components["kube-proxy"] = {_tag(each["spec"]["template"]["spec"]).removeprefix("v"): [""] for each in sets.result()[0]}
+    components["CoreDNS"] = {_tag(each["spec"]["template"]["spec"]): [""] for each in deployments.result()[0]}
     kubelets: dict[str, list[str]] = {}
     for node in sorted(nodes.result()[0], key=lambda node: str(node["metadata"]["name"])):
         kubelets.setdefault(node["status"]["nodeInfo"]["kubeletVersion"], []).append(node["metadata"]["name"])

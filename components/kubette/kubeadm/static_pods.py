@@ -16,7 +16,7 @@ import yaml
 
 from kubette.client import resources
 from kubette.client.rest import FAILURES, Client
-from kubette.kubeadm import cluster_state, config, expiration, manifests, pki, renewal
+from kubette.kubeadm import cluster_api, cluster_state, config, expiration, manifests, pki, renewal
 from kubette.kubeadm.phases import control_plane
 from kubette.kubeadm.phases.context import Context, PhaseError, write_yaml
 
@@ -24,6 +24,7 @@ TIMEOUT_S = 300.0
 _PAUSE_S = 0.2
 _HASH = "kubernetes.io/config.hash"
 _CERTIFICATES = {
+    # In the order in which upstream renews them.
     "etcd": ("etcd-server", "etcd-peer", "etcd-healthcheck-client"),
     "kube-apiserver": ("apiserver", "apiserver-kubelet-client", "front-proxy-client", "apiserver-etcd-client"),
     "kube-controller-manager": ("controller-manager.conf",),
@@ -118,11 +119,16 @@ def _needs_upgrade(component: str, fresh: dict[str, Any]) -> bool:
     return bool(images[0] != images[1])
 
 
+def remove_leftovers() -> None:
+    """The new manifests of an upgrade that was killed before it put them in place."""
+    for leftover in (Path(config.KUBERNETES_DIR) / "tmp").glob("kubeadm-upgraded-manifests*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
 async def upgrade(run: Run) -> None:
     """Every component in turn. Raises PhaseError after everything is back as it was."""
     say = run.context.say
-    for leftover in run.fresh.parent.glob("kubeadm-upgraded-manifests*"):  # of an upgrade that was killed
-        shutil.rmtree(leftover, ignore_errors=True)
+    remove_leftovers()
     run.fresh.mkdir(parents=True, exist_ok=True)
     say(f'[upgrade/staticpods] Writing new Static Pod manifests to "{run.fresh}"')
     components = [name for name in cluster_state.STATIC_PODS if name != "etcd" or (run.with_etcd and manifest_path("etcd").exists())]
@@ -169,7 +175,13 @@ async def _upgrade_one(run: Run, component: str) -> None:
     say("[upgrade/staticpods] Waiting for the kubelet to restart the component")
     say(f"[upgrade/staticpods] This can take up to {int(run.timeout_s // 60)}m{int(run.timeout_s % 60)}s")
     await _wait(run, component, before)
+    # The API server may still be looking for an etcd that was just restarted.
+    found, _ = await cluster_api.retried(lambda: run.client.list_all(resources.PODS, "kube-system", label_selector=f"component={component}"))
+    say(f"[apiclient] Found {len(found)} Pods for label selector component={component}")
     say(f'[upgrade/staticpods] Component "{component}" upgraded successfully!')
+    if component == "etcd" and run.check_etcd:
+        say("[upgrade/etcd] Waiting for etcd to become available")
+        await run.check_etcd()
 
 
 def _pod_name(run: Run, component: str) -> str:
@@ -222,7 +234,8 @@ def _roll_back(run: Run) -> None:
 
 def _renew(run: Run, names: tuple[str, ...]) -> None:
     place = renewal.Place(run.context.pki, Path(config.KUBERNETES_DIR))
-    chosen = [managed for managed in expiration.MANAGED if managed.name in names and place.read(managed)]
+    known = {managed.name: managed for managed in expiration.MANAGED}
+    chosen = [known[name] for name in names if place.read(known[name])]
     for managed in chosen:
         run.context.say(f"[upgrade/staticpods] Renewing {managed.name} certificate")
         if place.is_external(managed.authority):

@@ -70,14 +70,14 @@ def objections(wanted: Release, cluster: Release, kubeadm: Release, kubelets: It
 
 
 def refusal(found: Objections, force: bool) -> str:
-    """Why the upgrade is refused; empty when it is not."""
+    """Why the version is refused, to follow its name; empty when it is not."""
     if found.mandatory:
         return (
-            f"the --version argument is invalid due to these fatal errors:\n\n{bullets(found.mandatory)}\n"
+            f"is invalid due to these fatal errors:\n\n{bullets(found.mandatory)}\n"
             "Please fix the misalignments highlighted above and try upgrading again"
         )
     if found.skippable and not force:
-        return f"the --version argument is invalid due to these errors:\n\n{bullets(found.skippable)}\nCan be bypassed if you pass the --force flag"
+        return f"is invalid due to these errors:\n\n{bullets(found.skippable)}\nCan be bypassed if you pass the --force flag"
     return ""
 
 
@@ -130,15 +130,14 @@ def stable(kubeadm: Release) -> tuple[Release, Release]:
     return (newest if newest.minor <= kubeadm.minor else releases.latest(kubeadm.line)), newest
 
 
-def possible(state: State, target: Release, allowed: Allowed) -> list[Upgrade]:
-    """The patch upgrade of the cluster's own line, then the one to `target`, then an unstable one that was allowed."""
+def possible(state: State, target: Release, in_series: Release, allowed: Allowed) -> list[Upgrade]:
+    """The upgrade to `in_series`, the newest of the cluster's own line; then the one to `target`; then an unstable one that was allowed."""
     found: list[Upgrade] = []
     to_minor = state.cluster < target
     if target >= state.cluster:
-        patch = releases.latest(state.cluster.line)
-        to_minor = patch < target
-        if state.cluster < patch:
-            found.append(Upgrade(f"version in the {state.cluster.line} series", patch, max(patch, state.kubeadm)))
+        to_minor = in_series < target
+        if state.cluster < in_series:
+            found.append(Upgrade(f"version in the {state.cluster.line} series", in_series, max(in_series, state.kubeadm)))
     if to_minor:
         found.append(Upgrade("stable version", target, target if state.kubeadm < target else state.kubeadm))
     unstable = [each for each in releases.PRERELEASES if allowed.permits(each) and each > max(target, state.cluster)]

@@ -41,6 +41,9 @@ class Kubelet:
         condition = {"type": "Ready", "status": "True" if ready else "False"}
         return {"metadata": {"annotations": {"kubernetes.io/config.hash": now}}, "status": {"conditions": [condition]}}
 
+    async def list_all(self, _resource: Any, _namespace: str, **_: str) -> tuple[list[dict[str, Any]], str]:
+        return [{}], ""
+
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:

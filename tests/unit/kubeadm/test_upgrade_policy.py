@@ -18,7 +18,7 @@ def state(cluster: str, kubeadm: str, kubelets: dict[str, list[str]] | None = No
     release = releases.parse(cluster)
     companions = releases.companions(release.minor)
     components = {name: {cluster: ["controlplane"]} for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler")}
-    components |= {"kube-proxy": {cluster: [""]}, "CoreDNS": {companions.coredns: [""]}, "etcd": {companions.etcd: ["controlplane"]}}
+    components |= {"kube-proxy": {cluster[1:]: [""]}, "CoreDNS": {companions.coredns: [""]}, "etcd": {companions.etcd: ["controlplane"]}}
     return State(release, releases.parse(kubeadm), components, {cluster: NODES} if kubelets is None else kubelets)
 
 
@@ -42,7 +42,7 @@ def test_fatal_errors_cannot_be_forced(wanted: str, cluster: str, kubeadm: str, 
     found = judge(wanted, cluster, kubeadm)
     assert any(words in line for line in found.mandatory)
     refusal = upgrade_policy.refusal(found, force=True)
-    assert refusal.startswith("the --version argument is invalid due to these fatal errors:\n\n\t- Specified version")
+    assert refusal.startswith("is invalid due to these fatal errors:\n\n\t- Specified version")
     assert refusal.endswith("Please fix the misalignments highlighted above and try upgrading again")
 
 
@@ -83,12 +83,15 @@ def test_an_older_kubeadm_aims_at_its_own_line() -> None:
 def test_a_cluster_at_the_target_is_up_to_date() -> None:
     newest = str(releases.latest())
     now = state(newest, newest)
-    assert upgrade_report.render(now, upgrade_policy.possible(now, releases.latest(), Allowed()), {}) == "Awesome, you're up-to-date! Enjoy!"
+    assert (
+        upgrade_report.render(now, upgrade_policy.possible(now, releases.latest(), releases.latest(), Allowed()), {})
+        == "Awesome, you're up-to-date! Enjoy!"
+    )
 
 
 def test_plan_names_the_patch_and_the_minor_upgrade() -> None:
     now = state("v1.30.0", "v1.31.0")
-    upgrades = upgrade_policy.possible(now, releases.parse("v1.31.0"), Allowed())
+    upgrades = upgrade_policy.possible(now, releases.parse("v1.31.0"), releases.latest("v1.30"), Allowed())
     patch = releases.latest("v1.30")
     assert [(each.description, each.target) for each in upgrades] == [
         ("version in the v1.30 series", patch),
@@ -109,7 +112,7 @@ COMPONENT                 NODE           CURRENT    TARGET
 kube-apiserver            controlplane   v1.30.0    v1.31.0
 kube-controller-manager   controlplane   v1.30.0    v1.31.0
 kube-scheduler            controlplane   v1.30.0    v1.31.0
-kube-proxy                               v1.30.0    v1.31.0
+kube-proxy                               1.30.0     v1.31.0
 CoreDNS                                  v1.11.1    v1.11.1
 etcd                      controlplane   3.5.12-0   3.5.15-0
 
@@ -132,15 +135,22 @@ _____________________________________________________________________
     )
 
 
+def test_whoever_names_a_version_is_taken_to_know_the_newest_of_every_line() -> None:
+    """As upstream's plan without a network: `kubeadm upgrade plan v1.31.0` has one section."""
+    wanted = releases.parse("v1.31.0")
+    found = upgrade_policy.possible(state("v1.30.0", "v1.31.0"), wanted, wanted, Allowed())
+    assert [(each.description, each.target) for each in found] == [("version in the v1.30 series", wanted)]
+
+
 def test_plan_tells_when_kubeadm_itself_comes_first() -> None:
     now = state("v1.30.0", "v1.30.0")
-    text = upgrade_report.render(now, upgrade_policy.possible(now, releases.parse("v1.31.0"), Allowed()), {})
+    text = upgrade_report.render(now, upgrade_policy.possible(now, releases.parse("v1.31.0"), releases.latest("v1.30"), Allowed()), {})
     assert "Note: Before you can perform this upgrade, you have to update kubeadm to v1.31.0." in text
 
 
 def test_kubelets_that_are_there_already_are_not_listed() -> None:
     now = state("v1.30.0", "v1.31.0", {"v1.31.0": NODES})
-    text = upgrade_report.render(now, upgrade_policy.possible(now, releases.parse("v1.31.0"), Allowed())[1:], {})
+    text = upgrade_report.render(now, upgrade_policy.possible(now, releases.parse("v1.31.0"), releases.latest("v1.30"), Allowed())[1:], {})
     assert "must be upgraded manually" not in text
 
 

@@ -4,7 +4,9 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from kubette.component_base import version
 from kubette.component_base.flags import FlagError, FlagSet, HelpRequested
+from kubette.kubeadm import release_words
 from kubette.kubeadm.config import ConfigError
 
 _TOP = {
@@ -44,8 +46,10 @@ _COMMANDS = {
     "token generate": ("token", "generate", "Generate and print a bootstrap token, but do not create it on the server"),
     "token list": ("token", "list_all", "List bootstrap tokens on the server"),
     "upgrade apply": ("upgrade", "apply", "Upgrade your Kubernetes cluster to the specified version"),
+    "upgrade apply phase": ("upgrade", "apply_phase", 'Use this command to invoke single phase of the "apply" workflow'),
     "upgrade diff": ("upgrade", "diff", "Show what differences would be applied to existing static pod manifests."),
     "upgrade node": ("upgrade", "node", "Upgrade commands for a node in the cluster"),
+    "upgrade node phase": ("upgrade", "node_phase", 'Use this command to invoke single phase of the "node" workflow'),
     "upgrade node config": ("upgrade", "node_config", "Download the kubelet configuration from the cluster ConfigMap kubelet-config"),
     "upgrade plan": ("upgrade", "plan", "Check which versions are available to upgrade to and validate whether your current cluster is upgradeable."),
     "version": ("version", "show", _TOP["version"]),
@@ -67,19 +71,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FlagError as error:
         print(f"error: {error}", file=sys.stderr)
     except ConfigError as error:
-        print(error, file=sys.stderr)
+        print(f"{_prefix()}{error}", file=sys.stderr)
     except KeyboardInterrupt:
         return 130
     except Exception as error:
         from kubette.kubeadm.phases.context import PhaseError
 
         failure = _innermost(error)
-        print(failure if isinstance(failure, PhaseError) else f"error: {failure or type(failure).__name__}", file=sys.stderr)
-        if isinstance(failure, PhaseError) and failure.phase == "preflight":
+        if isinstance(failure, PhaseError):
+            print(f"{failure.findings}\n{_prefix()}{failure.short}" if _prefix() and failure.findings else f"{_prefix()}{failure}", file=sys.stderr)
             print(_TRACE_HINT, file=sys.stderr)
-            return 2
+            return 2 if failure.phase == "preflight" else 1
+        print(f"error: {failure or type(failure).__name__}", file=sys.stderr)
     print(_TRACE_HINT, file=sys.stderr)
     return 1
+
+
+def _prefix() -> str:
+    """What stands before every failure since v1.34."""
+    return "error: " if version.major_minor()[1] >= release_words.SHORT_FAILURE_SINCE_MINOR else ""
 
 
 def _find(words: list[str]) -> str | None:

@@ -162,10 +162,9 @@ def join_phase(flag_set: FlagSet, words: list[str]) -> int:
         say(f'Use this command to invoke single phase of the "join" workflow\n\n{workflow.tree(phases.PHASES)}')
         return 0
     # The phase's own words stand before the endpoint and the flags.
-    count = 2 if len(words) > 1 and words[1] in (*(child for phase in phases.PHASES for child in phase.children), workflow.ALL) else 1
-    workflow.find(phases.PHASES, words[:count])
-    context, _ = _join_context(flag_set, words[count:])
-    command_line.run(workflow.run_one(phases.PHASES, words[:count], context))
+    phase, rest = workflow.split(phases.PHASES, words)
+    context, _ = _join_context(flag_set, rest)
+    command_line.run(workflow.run_one(phases.PHASES, phase, context))
     return 0
 
 

@@ -1,8 +1,8 @@
 """`kubeadm upgrade plan|apply|diff|node`."""
 
 import difflib
-import os
 import sys
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,28 +11,40 @@ from kubette.api import releases
 from kubette.api.releases import Release
 from kubette.component_base import version
 from kubette.component_base.flags import FlagError, FlagSet
-from kubette.kubeadm import upgrade_policy, upgrade_report
+from kubette.kubeadm import release_words, upgrade_policy, upgrade_report
 from kubette.kubeadm.cli import command_line
 from kubette.kubeadm.cli.command_line import say
-from kubette.kubeadm.config import Cluster, ConfigError
-from kubette.kubeadm.upgrade_policy import Allowed, State
+from kubette.kubeadm.config import ConfigError
+from kubette.kubeadm.upgrade_policy import Allowed
 
 if TYPE_CHECKING:
-    from kubette.client.rest import Client
-
-# Since this minor an upgrade is a list of phases, and says so at its end.
-_PHASES_SINCE_MINOR = 32
+    from kubette.kubeadm.phases.upgrade import Upgrade
 
 
-def _flags(flag_set: FlagSet) -> None:
+def _common_flags(flag_set: FlagSet) -> None:
     command_line.admin_flags(flag_set)
+    flag_set.strings("ignore-preflight-errors", (), "A list of checks whose errors will be shown as warnings.")
+
+
+def _policy_flags(flag_set: FlagSet) -> None:
     flag_set.bool("allow-experimental-upgrades", False, "Show unstable versions of Kubernetes as an upgrade alternative and allow upgrading to them.")
     flag_set.bool("allow-release-candidate-upgrades", False, "Show release candidate versions as an upgrade alternative and allow upgrading to them.")
-    flag_set.strings("ignore-preflight-errors", (), "A list of checks whose errors will be shown as warnings.")
+
+
+def _work_flags(flag_set: FlagSet) -> None:
+    flag_set.bool("certificate-renewal", True, "Perform the renewal of certificates used by component changed during upgrades.")
+    flag_set.bool("dry-run", False, "Do not change any state, just output what actions would be performed.")
+    flag_set.bool("etcd-upgrade", True, "Perform the upgrade of etcd.")
+    if not flag_set.program.endswith("phase"):
+        flag_set.strings("skip-phases", (), "List of phases to be skipped.")
 
 
 def _allowed(options: Any) -> Allowed:
     return Allowed(options.allow_experimental_upgrades, options.allow_release_candidate_upgrades)
+
+
+def _ignored(options: Any) -> frozenset[str]:
+    return frozenset(check.lower() for check in options.ignore_preflight_errors)
 
 
 def _version(text: str) -> Release:
@@ -44,145 +56,197 @@ def _version(text: str) -> Release:
         raise ConfigError(f'version "{text}" doesn\'t match patterns for neither semantic version nor labels (stable, latest, ...)') from None
 
 
-def _preflight(findings: list[tuple[str, str]], options: Any) -> None:
-    """Raises PhaseError that lists what is not ignored."""
-    from kubette.kubeadm.phases import preflight
-
-    preflight.judge(findings, frozenset(check.lower() for check in options.ignore_preflight_errors), say)
-
-
-def _root() -> list[tuple[str, str]]:
-    return [("IsPrivilegedUser", "user is not running as root")] if os.geteuid() != 0 else []
-
-
-async def _requirements(client: "Client", options: Any) -> tuple[Cluster, State]:
-    """The cluster's configuration and versions, once it is fit to be upgraded. Raises PhaseError."""
-    from kubette.kubeadm import cluster_api, cluster_config, cluster_state
-
-    _preflight(_root(), options)
-    await cluster_api.reachable(client)
-    cluster = await cluster_config.fetch(client, "upgrade/config", say)
-    say("[upgrade/preflight] Running preflight checks")
-    say("[upgrade] Running cluster health checks")
-    _preflight(await cluster_state.unhealthy(client), options)
-    return cluster, await cluster_state.read(client)
-
-
 def plan(flag_set: FlagSet, words: list[str]) -> int:
-    _flags(flag_set)
+    _common_flags(flag_set)
+    _policy_flags(flag_set)
     options = command_line.parse(flag_set, words, arguments=1)
-    wanted = _version(options.args[0]) if options.args else None
-
-    async def run() -> None:
-        from kubette.kubeadm import cluster_api, cluster_state
-
-        async with cluster_api.connect(Path(options.kubeconfig)) as client:
-            _, state = await _requirements(client, options)
-            target, newest = upgrade_policy.stable(state.kubeadm)
-            say("[upgrade] Fetching available versions to upgrade to")
-            say(f"[upgrade/versions] Cluster version: {state.cluster}")
-            say(f"[upgrade/versions] kubeadm version: {state.kubeadm}")
-            if wanted:
-                target = wanted
-            elif target != newest:
-                say(f"I remote version is much newer: {newest}; falling back to: stable-{target.line.removeprefix('v')}")
-            say(f"[upgrade/versions] Target version: {target}")
-            if target >= state.cluster:
-                say(f"[upgrade/versions] Latest version in the {state.cluster.line} series: {releases.latest(state.cluster.line)}")
-            for skew in upgrade_policy.skews(state):
-                say(f"[upgrade/versions] WARNING: {skew}")
-            say("")
-            upgrades = upgrade_policy.possible(state, target, _allowed(options))
-            say(upgrade_report.render(state, upgrades, await cluster_state.config_versions(client)))
-
-    command_line.run(run())
+    command_line.run(_plan(_version(options.args[0]) if options.args else None, options))
     return 0
 
 
+async def _plan(wanted: Release | None, options: Any) -> None:
+    from kubette.kubeadm import cluster_api, cluster_config, cluster_state
+    from kubette.kubeadm.phases import preflight, upgrade
+
+    async with cluster_api.connect(Path(options.kubeconfig)) as client:
+        say("[preflight] Running pre-flight checks.")
+        preflight.judge(preflight.root(), _ignored(options), say)
+        await cluster_api.reachable(client)
+        cluster = await cluster_config.fetch(client, "upgrade/config", say)
+        await upgrade.check_cluster(client, cluster, _ignored(options), say)
+        state = await cluster_state.read(client)
+        target, newest = upgrade_policy.stable(state.kubeadm)
+        say("[upgrade] Fetching available versions to upgrade to")
+        say(f"[upgrade/versions] Cluster version: {str(state.cluster)[1:]}")
+        say(f"[upgrade/versions] kubeadm version: {state.kubeadm}")
+        if wanted is None and target != newest:
+            say(f"I remote version is much newer: {newest}; falling back to: stable-{target.line.removeprefix('v')}")
+        target = wanted or target
+        say(f"[upgrade/versions] Target version: {target}")
+        # Whoever names a version is taken to know what there is, as a machine without a network has to.
+        in_series = wanted or releases.latest(state.cluster.line)
+        if target >= state.cluster:
+            say(f"[upgrade/versions] Latest version in the {state.cluster.line} series: {in_series}")
+        for skew in upgrade_policy.skews(state):
+            say(f"[upgrade/versions] WARNING: {skew}")
+        say("")
+        upgrades = upgrade_policy.possible(state, target, in_series, _allowed(options))
+        say(upgrade_report.render(state, upgrades, await cluster_state.config_versions(client)))
+
+
 def apply(flag_set: FlagSet, words: list[str]) -> int:
-    _flags(flag_set)
+    from kubette.kubeadm.phases import upgrade, workflow
+
+    async def work(run: "Upgrade") -> None:
+        await workflow.run(upgrade.APPLY, run, options.skip_phases)
+
+    options = _apply_options(flag_set, words, arguments=1)
+    _apply(options, options.args[0] if options.args else "", work)
+    if options.dry_run:
+        say("[upgrade/successful] Finished dryrunning successfully!")
+    else:
+        say(release_words.success(version.major_minor()[1], str(_version(options.args[0]))))
+    return 0
+
+
+def apply_phase(flag_set: FlagSet, words: list[str]) -> int:
+    from kubette.kubeadm.phases import upgrade, workflow
+
+    if not words or words[0] in ("-h", "--help"):
+        say(f'Use this command to invoke single phase of the "apply" workflow\n\n{workflow.tree(upgrade.APPLY)}')
+        return 0
+    options = _apply_options(flag_set, words, arguments=3)
+    phase, rest = workflow.split(upgrade.APPLY, options.args)
+
+    async def work(run: "Upgrade") -> None:
+        await workflow.run_one(upgrade.APPLY, phase, run)
+
+    _apply(options, rest[0] if rest else "", work)
+    return 0
+
+
+def _apply_options(flag_set: FlagSet, words: list[str], arguments: int) -> Any:
+    _common_flags(flag_set)
+    _policy_flags(flag_set)
+    _work_flags(flag_set)
     flag_set.bool("yes", False, "Perform the upgrade and do not prompt for confirmation (non-interactive mode).", shorthand="y")
     flag_set.bool(
         "force", False, "Force upgrading although some requirements might not be met. This also implies non-interactive mode.", shorthand="f"
     )
-    flag_set.bool("certificate-renewal", True, "Perform the renewal of certificates used by component changed during upgrades.")
-    flag_set.bool("etcd-upgrade", True, "Perform the upgrade of etcd.")
-    options = command_line.parse(flag_set, words, arguments=1)
-    if not options.args:
+    return command_line.parse(flag_set, words, arguments)
+
+
+def _apply(options: Any, text: str, work: "Callable[[Upgrade], Awaitable[None]]") -> None:
+    from kubette.kubeadm import cluster_api, cluster_config
+    from kubette.kubeadm.phases import preflight, upgrade
+
+    if not text:
         raise FlagError("missing one or more required arguments. Required arguments: [version]")
-    command_line.run(_apply(_version(options.args[0]), options))
-    return 0
+    wanted, minor = str(_version(text)), version.major_minor()[1]
+    chosen = upgrade.Options(_allowed(options), options.force, options.certificate_renewal, options.etcd_upgrade, _ignored(options))
 
+    async def run() -> None:
+        words = release_words.of(minor)
+        if not words.phased:
+            say("[preflight] Running pre-flight checks.")
+        preflight.judge(preflight.root(), chosen.ignored, say)
+        async with cluster_api.connect(Path(options.kubeconfig), say if options.dry_run else None) as client:
+            await cluster_api.reachable(client)
+            cluster = await cluster_config.fetch(client, words.config_prefix, say)
+            context = await upgrade.context_of(client, replace(cluster, kubernetes_version=wanted), say, options.dry_run)
+            asks = not (options.yes or options.force or options.dry_run)
+            confirm = _confirm if asks else lambda: None
+            await work(upgrade.Upgrade(client, context, releases.parse(version.git_version()), chosen, words, confirm))
 
-async def _apply(wanted: Release, options: Any) -> None:
-    from kubette.kubeadm import cluster_api, static_pods
-    from kubette.kubeadm.phases import upgrade
-    from kubette.kubeadm.phases.context import PhaseError
-
-    async with cluster_api.connect(Path(options.kubeconfig)) as client:
-        cluster, state = await _requirements(client, options)
-        say(f'[upgrade/preflight] You have chosen to upgrade the cluster version to "{wanted}"')
-        say(f"[upgrade/versions] Cluster version: {state.cluster}")
-        say(f"[upgrade/versions] kubeadm version: {state.kubeadm}")
-        found = upgrade_policy.objections(wanted, state.cluster, state.kubeadm, state.kubelets, _allowed(options))
-        refusal = upgrade_policy.refusal(found, options.force)
-        if refusal:
-            raise ConfigError(f"[upgrade/version] FATAL: {refusal}")
-        if found.skippable:
-            say(
-                f"[upgrade/version] Found {len(found.skippable)} potential version compatibility errors but skipping "
-                f"since the --force flag is set: \n\n{upgrade_policy.bullets(found.skippable)}"
-            )
-        if not (options.yes or options.force):
-            _confirm()
-        context = await upgrade.context_of(client, replace(cluster, kubernetes_version=str(wanted)), say)
-        if not context.control_plane:
-            raise PhaseError("preflight", "this machine runs no control plane; use 'kubeadm upgrade node' on it")
-        await upgrade.pull_images(context)
-        run = static_pods.Run(context, client, renew=options.certificate_renewal, with_etcd=options.etcd_upgrade)
-        await upgrade.control_plane(run)
-        await upgrade.in_cluster(context, client)
-    say("")
-    if releases.parse(version.git_version()).minor >= _PHASES_SINCE_MINOR:
-        say(f'[upgrade] SUCCESS! A control plane node of your cluster was upgraded to "{wanted}".\n')
-        say("[upgrade] Now please proceed with upgrading the rest of the nodes by following the right order.")
-    else:
-        say(f'[upgrade/successful] SUCCESS! Your cluster was upgraded to "{wanted}". Enjoy!\n')
-        say("[upgrade/kubelet] Now that your control plane is upgraded, please proceed with upgrading your kubelets if you haven't already done so.")
+    command_line.run(run())
 
 
 def _confirm() -> None:
     print("[upgrade] Are you sure you want to proceed? [y/N]: ", end="", flush=True)
-    if sys.stdin.readline().strip().lower() != "y":
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise ConfigError("won't proceed; the user didn't answer (Y|y) in order to continue")
 
 
-def _node_flags(flag_set: FlagSet) -> None:
-    flag_set.bool("certificate-renewal", True, "Perform the renewal of certificates used by component changed during upgrades.")
-    flag_set.bool("etcd-upgrade", True, "Perform the upgrade of etcd.")
-    flag_set.strings("ignore-preflight-errors", (), "A list of checks whose errors will be shown as warnings.")
-
-
 def node(flag_set: FlagSet, words: list[str]) -> int:
-    _node_flags(flag_set)
-    options = command_line.parse(flag_set, words)
-    _preflight(_root(), options)
-    from kubette.kubeadm.phases import upgrade
+    from kubette.kubeadm.phases import upgrade, workflow
 
-    command_line.run(upgrade.node(say, renew=options.certificate_renewal, with_etcd=options.etcd_upgrade))
+    async def work(run: "Upgrade") -> None:
+        await workflow.run(upgrade.NODE, run, options.skip_phases)
+
+    options = _node_options(flag_set, words, arguments=0)
+    _node(options, work)
+    if options.dry_run:
+        say("[upgrade/successful] Finished dryrunning successfully!")
+    elif not release_words.of(version.major_minor()[1]).phased:
+        say("[upgrade] The configuration for this node was successfully updated!")
+        say("[upgrade] Now you should go ahead and upgrade the kubelet package using your package manager.")
     return 0
+
+
+def node_phase(flag_set: FlagSet, words: list[str]) -> int:
+    from kubette.kubeadm.phases import upgrade, workflow
+
+    if not words or words[0] in ("-h", "--help"):
+        say(f'Use this command to invoke single phase of the "node" workflow\n\n{workflow.tree(upgrade.NODE)}')
+        return 0
+    options = _node_options(flag_set, words, arguments=2)
+    workflow.find(upgrade.NODE, options.args)
+
+    async def work(run: "Upgrade") -> None:
+        await workflow.run_one(upgrade.NODE, options.args, run)
+
+    _node(options, work)
+    return 0
+
+
+def _node_options(flag_set: FlagSet, words: list[str], arguments: int) -> Any:
+    flag_set.string("kubeconfig", "", "The kubeconfig file to use when talking to the cluster.")
+    flag_set.strings("ignore-preflight-errors", (), "A list of checks whose errors will be shown as warnings.")
+    _work_flags(flag_set)
+    return command_line.parse(flag_set, words, arguments)
 
 
 def node_config(flag_set: FlagSet, words: list[str]) -> int:
-    """The spelling before v1.15: the kubelet's configuration alone."""
-    flag_set.string("kubelet-version", "", "The *desired* version for the kubelet config after the upgrade.")
-    options = command_line.parse(flag_set, words)
-    command_line.required(options, "kubelet-version")
-    wanted = str(_version(options.kubelet_version))
-    from kubette.kubeadm.phases import upgrade
+    """The spelling before v1.15: the kubelet's configuration alone, for a kubelet of the version that is named."""
+    from kubette.kubeadm.phases import upgrade, workflow
 
-    command_line.run(upgrade.node(say, renew=False, with_etcd=False, only_kubelet=True, kubelet_version=wanted))
+    flag_set.string("kubelet-version", "", "The *desired* version for the kubelet config after the upgrade.")
+    options = _node_options(flag_set, words, arguments=0)
+    command_line.required(options, "kubelet-version")
+
+    async def work(run: "Upgrade") -> None:
+        await workflow.run_one(upgrade.NODE, ["kubelet-config"], run)
+
+    _node(options, work, str(_version(options.kubelet_version)))
+    say("[upgrade] The configuration for this node was successfully updated!")
+    say("[upgrade] Now you should go ahead and upgrade the kubelet package using your package manager.")
     return 0
+
+
+def _node(options: Any, work: "Callable[[Upgrade], Awaitable[None]]", kubelet_version: str = "") -> None:
+    """Raises ConfigError on a machine that is of no cluster."""
+    from kubette.kubeadm import cluster_api, cluster_config, config
+    from kubette.kubeadm.phases import preflight, upgrade
+
+    default = f"{config.KUBERNETES_DIR}/{'admin.conf' if upgrade.is_control_plane() else 'kubelet.conf'}"
+    kubeconfig = Path(options.kubeconfig or default)
+    if not kubeconfig.exists():
+        reason = f"failed to load admin kubeconfig: open {kubeconfig}: no such file or directory"
+        raise ConfigError(f'couldn\'t create a Kubernetes client from file "{kubeconfig}": {reason}')
+    chosen = upgrade.Options(renew=options.certificate_renewal, with_etcd=options.etcd_upgrade, ignored=_ignored(options))
+
+    async def run() -> None:
+        preflight.judge(preflight.root(), chosen.ignored, say)
+        async with cluster_api.connect(kubeconfig, say if options.dry_run else None) as client:
+            await cluster_api.reachable(client)
+            cluster = await cluster_config.fetch(client, "upgrade", say)
+            if kubelet_version:
+                cluster = replace(cluster, kubernetes_version=kubelet_version)
+            context = await upgrade.context_of(client, cluster, say, options.dry_run)
+            own = releases.parse(version.git_version())
+            await work(upgrade.Upgrade(client, context, own, chosen, release_words.of(own.minor)))
+
+    command_line.run(run())
 
 
 def diff(flag_set: FlagSet, words: list[str]) -> int:

@@ -14,11 +14,12 @@ from kubette.stdx import files
 
 
 class PhaseError(Exception):
-    """A phase failed. `phase` is its name, the text the reason."""
+    """A phase failed. `phase` is its name, the text the reason; `findings` are those of preflight, which newer releases print before the error."""
 
-    def __init__(self, phase: str, reason: str) -> None:
-        super().__init__(f"error execution phase {phase}: {reason}")
-        self.phase = phase
+    def __init__(self, phase: str, reason: str, findings: str = "") -> None:
+        super().__init__(f"error execution phase {phase}: {findings or reason}")
+        self.phase, self.findings = phase, findings
+        self.short = f"error execution phase {phase}: {reason}"
 
 
 @dataclass(slots=True)
@@ -34,6 +35,7 @@ class Context:
     certificate_key: str = ""
     skip_token_print: bool = False
     control_plane: bool = True
+    dry_run: bool = False  # show what would be written
     bootstrap_tokens: list[dict[str, Any]] = field(default_factory=list)  # of --config; the first is the one that init prints
     discovery: Discovery | None = None  # for a machine that joins
     # For a machine that joins: the cluster's own. For init: what --config wants to be different from the defaults.

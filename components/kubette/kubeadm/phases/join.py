@@ -12,7 +12,8 @@ import yaml
 from kubette.apimachinery.status import ApiError
 from kubette.client import resources
 from kubette.client.rest import Client
-from kubette.kubeadm import cluster_api, config, discovery, etcd_members, kubeconfigs, shared_certs
+from kubette.component_base import version
+from kubette.kubeadm import cluster_api, config, discovery, etcd_members, kubeconfigs, release_words, shared_certs
 from kubette.kubeadm.config import Cluster, ConfigError
 from kubette.kubeadm.phases import certs, control_plane, kubeconfig, kubelet_start, preflight, upload, wait_control_plane
 from kubette.kubeadm.phases.context import Context, PhaseError, write_yaml
@@ -137,7 +138,9 @@ PHASES = (
 
 
 async def _read_configuration(context: Context, client: Client) -> None:
-    context.say('[preflight] Reading configuration from the "kubeadm-config" ConfigMap in namespace "kube-system"...')
+    words = release_words.of(version.major_minor()[1])
+    context.say(f"[preflight] {words.config_read}")
+    context.say(f"[preflight] {words.config_hint}")
 
     async def read() -> tuple[dict[str, str], dict[str, str]]:
         cluster = await client.get(resources.CONFIGMAPS, "kube-system", "kubeadm-config")

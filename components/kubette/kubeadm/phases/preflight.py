@@ -38,9 +38,12 @@ def _port_checks(ports: tuple[int, ...]) -> Iterator[tuple[str, str]]:
             yield f"Port-{port}", f"Port {port} is in use"
 
 
+def root() -> list[tuple[str, str]]:
+    return [("IsPrivilegedUser", "user is not running as root")] if os.geteuid() != 0 else []
+
+
 def _machine_checks(context: Context) -> Iterator[tuple[str, str]]:
-    if os.geteuid() != 0:
-        yield "IsPrivilegedUser", "user is not running as root"
+    yield from root()
     socket_path = Path(context.local.cri_socket.removeprefix("unix://"))
     if not socket_path.is_socket():
         yield (
@@ -108,4 +111,4 @@ def judge(findings: list[tuple[str, str]], ignored: frozenset[str], say: Callabl
             fatal.append(f"\t[ERROR {name}]: {text}")
     if fatal:
         hint = "[preflight] If you know what you are doing, you can make a check non-fatal with `--ignore-preflight-errors=...`"
-        raise PhaseError("preflight", "\n".join(["[preflight] Some fatal errors occurred:", *fatal, hint]))
+        raise PhaseError("preflight", "preflight checks failed", "\n".join(["[preflight] Some fatal errors occurred:", *fatal, hint]))

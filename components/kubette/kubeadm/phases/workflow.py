@@ -3,35 +3,38 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from kubette.kubeadm.config import ConfigError
-from kubette.kubeadm.phases.context import Context, PhaseError
+from kubette.kubeadm.phases.context import PhaseError
+
+C = TypeVar("C")  # what the phases of a workflow share
 
 ALL = "all"  # `phase certs all`
 
 
 @dataclass(frozen=True, slots=True)
-class Phase:
+class Phase(Generic[C]):
     """`run` is given the names of the chosen children, all of them unless some are skipped; a phase without children gets none."""
 
     name: str
     short: str
-    run: Callable[[Context, Sequence[str]], Awaitable[None]]
+    run: Callable[[C, Sequence[str]], Awaitable[None]]
     children: tuple[str, ...] = ()
     beside: bool = False  # may run at the same time as the phase before it: neither needs the other
 
 
-def names(phases: Sequence[Phase]) -> list[str]:
+def names(phases: Sequence[Phase[Any]]) -> list[str]:
     """Every name that --skip-phases knows: `certs`, `certs/ca`, …"""
     return [name for phase in phases for name in (phase.name, *(f"{phase.name}/{child}" for child in phase.children))]
 
 
-async def run(phases: Sequence[Phase], context: Context, skipped: Sequence[str] = ()) -> None:
+async def run(phases: Sequence[Phase[C]], context: C, skipped: Sequence[str] = ()) -> None:
     """All phases in order but those skipped. Raises ConfigError for a name that is none, PhaseError naming the phase that failed."""
     for name in skipped:
         if name not in names(phases):
             raise ConfigError(f"invalid phase name: {name}")
-    wanted: list[list[tuple[Phase, list[str]]]] = []
+    wanted: list[list[tuple[Phase[C], list[str]]]] = []
     for phase in phases:
         children = [child for child in phase.children if f"{phase.name}/{child}" not in skipped]
         if phase.name in skipped or (phase.children and not children):
@@ -52,13 +55,13 @@ async def run(phases: Sequence[Phase], context: Context, skipped: Sequence[str] 
             raise _first(failed) from None
 
 
-async def run_one(phases: Sequence[Phase], words: Sequence[str], context: Context) -> None:
+async def run_one(phases: Sequence[Phase[C]], words: Sequence[str], context: C) -> None:
     """`phase certs apiserver`, `phase certs all`, `phase preflight`. Raises ConfigError, PhaseError."""
     phase, children = find(phases, words)
     await _guarded(phase, children, context)
 
 
-def find(phases: Sequence[Phase], words: Sequence[str]) -> tuple[Phase, tuple[str, ...]]:
+def find(phases: Sequence[Phase[C]], words: Sequence[str]) -> tuple[Phase[C], tuple[str, ...]]:
     """Raises ConfigError for words that name no phase."""
     phase = next((phase for phase in phases if phase.name == words[0]), None)
     if phase is None:
@@ -74,7 +77,15 @@ def find(phases: Sequence[Phase], words: Sequence[str]) -> tuple[Phase, tuple[st
     raise ConfigError(f'phase "{phase.name}" cannot be run as "{" ".join(words)}"; {below}')
 
 
-def tree(phases: Sequence[Phase]) -> str:
+def split(phases: Sequence[Phase[Any]], words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """(the words that name a phase, the arguments after them). Raises ConfigError."""
+    children = {child for phase in phases for child in (*phase.children, ALL) if words and phase.name == words[0] and phase.children}
+    count = 2 if len(words) > 1 and words[1] in children else 1
+    find(phases, words[:count])
+    return list(words[:count]), list(words[count:])
+
+
+def tree(phases: Sequence[Phase[Any]]) -> str:
     """The list that --help shows."""
     width = max(len(name) for name in names(phases)) + 3
     lines = []
@@ -84,7 +95,7 @@ def tree(phases: Sequence[Phase]) -> str:
     return "\n".join(lines)
 
 
-async def _guarded(phase: Phase, children: Sequence[str], context: Context) -> None:
+async def _guarded(phase: Phase[C], children: Sequence[str], context: C) -> None:
     try:
         await phase.run(context, children)
     except PhaseError:
