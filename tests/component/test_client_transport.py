@@ -1,11 +1,14 @@
 """What the client sends, seen by a real server."""
 
+import asyncio
 import dataclasses
 
+import pytest
 from aiohttp import web
 
 from kubette.client import kubeconfig
 from kubette.client.rest import Client
+from kubette.client.transport import TransportError
 from kubette.component_base import http_server
 
 
@@ -30,3 +33,23 @@ async def test_a_kubeconfig_that_impersonates_sends_the_user_and_every_group() -
         async with Client(config) as client:
             await client.request("GET", "/version")
     assert seen == [("alice", ["ops", "system:authenticated"])]
+
+
+async def test_a_connection_that_is_closed_in_the_handshake_is_an_eof() -> None:
+    """What a load balancer without a living server behind it does."""
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1 << 16)
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        document = {
+            "clusters": [{"name": "c", "cluster": {"server": f"https://127.0.0.1:{port}"}}],
+            "users": [{"name": "u", "user": {}}],
+            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+            "current-context": "x",
+        }
+        async with Client(kubeconfig.from_document(document)) as client:
+            with pytest.raises(TransportError, match=": EOF$"):
+                await client.request("GET", "/version")

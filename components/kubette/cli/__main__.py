@@ -17,6 +17,7 @@ COMMANDS = {
     "ssh": "A shell, or a command, on a machine: ssh NAME [-- COMMAND...]",
     "status": "Show the machines of a cluster",
     "logs": "Show the journal of a machine, or of one of its units: logs MACHINE [UNIT]",
+    "doctor": "Find what is wrong with a cluster, and say what to do",
     "kubeconfig": "Print the administrator's kubeconfig, or its path",
     "list": "List the clusters",
     "versions": "List the Kubernetes releases a cluster can be of: versions [LINE]",

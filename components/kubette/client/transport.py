@@ -176,6 +176,8 @@ class Transport:
             return f"tls: failed to verify certificate: x509: {error.certificate_error}"
         if isinstance(error, aiohttp.ClientConnectorError):
             number = error.os_error.errno
+            if not number and not str(error.os_error):
+                return "EOF"  # it was made, and closed during the TLS handshake
             reason = os.strerror(number).lower() if number and number > 0 else str(error.os_error)
             return f"dial tcp {self._host}: connect: {reason}"
         if isinstance(error, aiohttp.ServerDisconnectedError):

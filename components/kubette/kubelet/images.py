@@ -86,6 +86,7 @@ class ImageManager:
                 now = self._clock.monotonic()
                 self._backoff.next(key, now, now)
                 self._errors[key] = str(error)
+                log.error("PullImage from image service failed", err=str(error), image=wanted)
                 self._recorder.pod(pod, WARNING, "Failed", event_texts.failed_to_pull(wanted, str(error)), name)
                 raise StartError("ErrImagePull", str(error)) from error
         now = self._clock.monotonic()
