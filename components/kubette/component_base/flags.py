@@ -61,6 +61,12 @@ def _parse_int(text: str) -> int:
         raise ValueError(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
 
 
+def _parse_uint(text: str) -> int:
+    if not text.isdigit():
+        raise ValueError(f'strconv.ParseUint: parsing "{text}": invalid syntax')
+    return int(text)
+
+
 def _parse_float(text: str) -> float:
     try:
         return float(text)
@@ -132,8 +138,15 @@ class FlagSet:
     def bool(self, name: str, default: bool = False, help: str = "", shorthand: str = "") -> None:
         self._add(Flag(name, "bool", default, help, parse_bool, shorthand))
 
+    def uint(self, name: str, default: int = 0, help: str = "") -> None:
+        self._add(Flag(name, "uint", default, help, _parse_uint))
+
     def int(self, name: str, default: int = 0, help: str = "", shorthand: str = "") -> None:
         self._add(Flag(name, "int", default, help, _parse_int, shorthand))
+
+    def custom(self, name: str, default: Any, parse: Callable[[str], Any], help: str = "") -> None:
+        """A flag with a form of its own; `parse` raises ValueError."""
+        self._add(Flag(name, "value", default, help, parse))
 
     def number(self, name: str, default: float = 0.0, help: str = "") -> None:
         self._add(Flag(name, "float", default, help, _parse_float))
@@ -195,11 +208,15 @@ class FlagSet:
                 value = "true"
             elif rest:
                 value = rest.pop(0)
+            elif self.single_dash:
+                raise FlagError(f"flag needs an argument: -{name}")
             else:
                 raise FlagError(f"flag needs an argument: --{name}" if long_form else f"flag needs an argument: '{name[:1]}' in -{name}")
         try:
             parsed = flag.parse(value)
         except ValueError as error:
+            if self.single_dash:
+                raise FlagError(_in_gos_words(flag, value, error)) from None
             raise FlagError(f'invalid argument "{value}" for "--{flag.name}" flag: {error}') from None
         if flag.appends and flag.name in options.changed:
             current = getattr(options, flag.dest)
@@ -218,3 +235,11 @@ class FlagSet:
             default = f" (default {flag.default!r})" if flag.default not in ("", [], {}, 0, 0.0, False, None) else ""
             lines.append(f"  {short}--{flag.name}{kind}".ljust(52) + f" {flag.help}{default}")
         return "\n".join(lines)
+
+
+def _in_gos_words(flag: Flag, value: str, error: ValueError) -> str:
+    """What Go's own flag package says of a value: it keeps the cause of its built-in kinds to itself."""
+    if flag.kind == "bool":
+        return f'invalid boolean value "{value}" for -{flag.name}: parse error'
+    cause = "parse error" if flag.kind in ("int", "uint", "float", "duration") else str(error)
+    return f'invalid value "{value}" for flag -{flag.name}: {cause}'

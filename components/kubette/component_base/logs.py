@@ -10,11 +10,24 @@ import os
 import sys
 import time
 import traceback
-from typing import Any
+from typing import Any, Protocol
 
 from kubette.stdx.clock import SYSTEM_CLOCK
 
 _threshold = 0
+_sink: "Sink | None" = None
+
+
+class Sink(Protocol):
+    """Another form than klog's, and another place than standard error. `severity` is D, I, W or E; `depth` frames up is who logs."""
+
+    def write(self, severity: str, name: str, message: str, pairs: dict[str, Any], depth: int) -> None: ...
+
+
+def set_sink(sink: Sink | None) -> None:
+    """Lines of this process go there from now on (None: klog's text on standard error)."""
+    global _sink
+    _sink = sink
 
 
 def set_verbosity(level: int) -> None:
@@ -36,22 +49,22 @@ def _quote(value: Any) -> str:
 class Logger:
     """Writes one line to standard error per call; never raises."""
 
-    __slots__ = ("_name", "_pairs")
+    __slots__ = ("_bound", "_name")
 
-    def __init__(self, name: str, pairs: str = "") -> None:
+    def __init__(self, name: str, bound: dict[str, Any] | None = None) -> None:
         self._name = name
-        self._pairs = pairs
+        self._bound = bound or {}
 
     def bind(self, **pairs: Any) -> "Logger":
         """A logger that adds these pairs to every line."""
-        return Logger(self._name, self._pairs + "".join(f" {k}={_quote(v)}" for k, v in pairs.items()))
+        return Logger(self._name, {**self._bound, **pairs})
 
     def info(self, message: str, **pairs: Any) -> None:
         self._write("I", message, pairs)
 
     def v(self, level: int, message: str, **pairs: Any) -> None:
         if level <= _threshold:
-            self._write("I", message, pairs)
+            self._write("D", message, pairs)
 
     def warning(self, message: str, **pairs: Any) -> None:
         self._write("W", message, pairs)
@@ -63,12 +76,18 @@ class Logger:
             traceback.print_exception(err, file=sys.stderr)
 
     def _write(self, severity: str, message: str, pairs: dict[str, Any]) -> None:
+        if self._bound:
+            pairs = {**self._bound, **pairs}
+        if _sink is not None:
+            _sink.write(severity, self._name, message, pairs, 3)
+            return
+        severity = "I" if severity == "D" else severity
         now = SYSTEM_CLOCK.wall()
         stamp = time.strftime("%m%d %H:%M:%S", time.localtime(now)) + f".{int(now % 1 * 1e6):06d}"
         source = self._name.rsplit(".", 1)[-1]
         text = "".join(f" {k}={_quote(v)}" for k, v in pairs.items())
         try:
-            sys.stderr.write(f'{severity}{stamp} {os.getpid():7d} {source}.py] "{message}"{self._pairs}{text}\n')
+            sys.stderr.write(f'{severity}{stamp} {os.getpid():7d} {source}.py] "{message}"{text}\n')
             sys.stderr.flush()
         except (OSError, ValueError):
             return

@@ -14,10 +14,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from kubette.stdx.clock import SYSTEM_CLOCK
 
-LIFETIME = datetime.timedelta(days=365)
+YEAR = datetime.timedelta(days=365)
 
 
-def make(hosts: Sequence[str]) -> tuple[bytes, bytes]:
+def make(hosts: Sequence[str], years: int = 1) -> tuple[bytes, bytes]:
     """(certificate, key) as PEM text for these names and addresses; the first names it."""
     key = ec.generate_private_key(ec.SECP256R1())
     now = datetime.datetime.fromtimestamp(SYSTEM_CLOCK.wall(), datetime.UTC)
@@ -35,7 +35,7 @@ def make(hosts: Sequence[str]) -> tuple[bytes, bytes]:
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + LIFETIME)
+        .not_valid_after(now + years * YEAR)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)

@@ -3,22 +3,23 @@
 import asyncio
 import contextlib
 import gc
-import json
 import ssl
 from collections.abc import Callable, Sequence
-from urllib.parse import urlsplit
+from dataclasses import replace
 
 from kubette.component_base import logs, notify, tls
 from kubette.component_base.flags import FlagError
 from kubette.component_base.metrics import Registry
 from kubette.component_base.run import StartupError
-from kubette.etcd import bootstrap, compactor, jwt_tokens, transport
+from kubette.etcd import bootstrap, compactor, jwt_tokens, memory_lock, tls_contexts
 from kubette.etcd.config import Config, Tls
+from kubette.etcd.corruption import Checker
 from kubette.etcd.raft_loop import RaftLoop
 from kubette.etcd.rim import http1, listener
 from kubette.etcd.rim.grpc import Call, GrpcHandler
+from kubette.etcd.rim.http2 import Settings
 from kubette.etcd.server import REQUEST_OVERHEAD_BYTES, Credentials, Limits, Server
-from kubette.etcd.services import metrics
+from kubette.etcd.services import metrics, origin, pprof
 from kubette.etcd.services.auth import Auth
 from kubette.etcd.services.cluster import Cluster
 from kubette.etcd.services.election import Election
@@ -46,24 +47,36 @@ REMOVED_DELAY_S = 1.0  # a removed member goes on helping for this long
 
 async def serve(config: Config, version: str) -> None:
     """Run one member. Raises StartupError, and OSError when the disk fails."""
-    peer_server, peer_client = _peer_contexts(config.peer_tls)
+    if config.memory_lock:
+        memory_lock.lock_all()
+    config = replace(
+        config,
+        client_tls=tls_contexts.prepare(config.client_tls, "client", config.data_dir, config.listen_client_urls, config.certificate_years),
+        peer_tls=tls_contexts.prepare(config.peer_tls, "peer", config.data_dir, config.listen_peer_urls, config.certificate_years),
+    )
+    peer_server, peer_client = tls_contexts.server_context(config.peer_tls), tls_contexts.client_context(config.peer_tls)
     booted = await bootstrap.open_member(config, peer_client)
     limits = Limits(
         max_request_bytes=config.max_request_bytes,
         max_txn_ops=config.max_txn_ops,
         quota_bytes=config.quota_bytes,
         snapshot_count=config.snapshot_count,
+        catch_up_entries=config.catch_up_entries,
         max_snapshots=config.max_snapshots,
         token_ttl_s=config.token_ttl_s,
         request_timeout_s=5.0 + 2 * config.election_s,
+        slow_apply_s=config.slow_apply_s,
     )
     server = Server(booted.member_id, booted.cluster_id, booted.state, booted.snap_directory, limits, SYSTEM_CLOCK, config.election_s)
+    server.state.membership.max_learners = config.max_learners
     try:
         server.jwt = jwt_tokens.parse(config.auth_token, SYSTEM_CLOCK)
     except FlagError as error:
         raise StartupError(str(error)) from None
     async with Scope() as scope:
-        peers = Transport(server, version, config.advertise_peer_urls, peer_client, scope)
+        timeouts = (config.peer_read_timeout_s, config.peer_write_timeout_s)
+        peers = Transport(server, version, config.advertise_peer_urls, peer_client, scope, *timeouts)
+        checker = Checker(server, peer_client)
         raft = RaftLoop(booted.node, booted.wal, server, peers.send, config.heartbeat_s)
         server.attach(raft)
         server.on_members_changed.append(peers.update)
@@ -73,15 +86,54 @@ async def serve(config: Config, version: str) -> None:
         services = _Services(config, version, server, peers)
         try:
             async with contextlib.AsyncExitStack() as stack:
+                members = _Port(peer_server, config.peer_tls, "peer", scope, config)
                 for url in config.listen_peer_urls:
-                    await _listen(stack, url, peer_server, None, services.handle_peer, scope, lambda path: path == SNAPSHOT_PATH)
+                    await members.listen(stack, url, None, services.handle_peer, lambda path: path == SNAPSHOT_PATH)
                 if config.initial_corrupt_check:
-                    await _check_corruption(server, peers, peer_client)
-                _start(scope, config, version, booted, server, raft, peers, services)
+                    await checker.initial()
+                _start(scope, config, version, booted, server, raft, peers, services, checker)
                 await _run(stack, scope, config, server, services, [(peer_server, config.peer_tls), (peer_client, config.peer_tls)])
         finally:
             await scope.cancel()
             raft.close()
+
+
+class _Port:
+    """One side's listeners, clients' or members': its TLS, and who is let in."""
+
+    def __init__(self, context: ssl.SSLContext | None, files: Tls, endpoint: str, scope: Scope, config: Config) -> None:
+        self._context = context
+        self._scope = scope
+        self._config = config
+        doorman = tls_contexts.Doorman(files, endpoint, check_address=endpoint == "peer")
+        self._doorman = doorman if doorman.is_needed else None
+
+    async def listen(
+        self,
+        stack: contextlib.AsyncExitStack,
+        url: str,
+        grpc: GrpcHandler | None,
+        http: http1.Handler | None,
+        streams_body: Callable[[str], bool] = lambda _: False,
+    ) -> None:
+        """Listen on a URL while the stack is open."""
+        server = await listener.listen(
+            url,
+            self._context,
+            grpc,
+            http,
+            self._scope,
+            streams_body=streams_body,
+            gatekeeper=self._doorman if url.startswith(("https", "unixs")) else None,
+            reuse_port=self._config.reuse_port,
+        )
+        stack.callback(server.close)
+
+    async def listen_clients(self, stack: contextlib.AsyncExitStack, url: str, grpc: GrpcHandler | None, http: http1.Handler | None) -> None:
+        """A client port: HTTP requests pass the rules for host names and origins first."""
+        if http is not None:
+            http = origin.guarded(http, secure=url.startswith(("https", "unixs")), hosts=self._config.host_whitelist, origins=self._config.cors)
+        await self.listen(stack, url, grpc, http, streams_body)
 
 
 class _Services:
@@ -96,6 +148,7 @@ class _Services:
         self.watch = Watch(server, config.progress_notify_s)
         metrics.register(self.registry, server, version, lambda: self.watch.statistics()["streams"])
         self.lease = Lease(server, peers.ask_leader)
+        self._pprof = config.pprof
         self.cluster = Cluster(server, config.token, peers.ask_leader, config.strict_reconfig)
         self.maintenance = Maintenance(server, version, cluster_version(version))
         sessions = Sessions(server, self.kv, self.lease)
@@ -132,6 +185,8 @@ class _Services:
         return {path.decode().split("/")[1] for path in self.methods}
 
     async def handle_client(self, request: http1.Request) -> http1.Response:
+        if self._pprof and (answer := await pprof.handle(request)) is not None:
+            return answer
         for room in self._rooms:
             answer = await room.handle(request)
             if answer is not None:
@@ -144,7 +199,15 @@ class _Services:
 
 
 def _start(
-    scope: Scope, config: Config, version: str, booted: bootstrap.Booted, server: Server, raft: RaftLoop, peers: Transport, services: _Services
+    scope: Scope,
+    config: Config,
+    version: str,
+    booted: bootstrap.Booted,
+    server: Server,
+    raft: RaftLoop,
+    peers: Transport,
+    services: _Services,
+    checker: Checker,
 ) -> None:
     """Start everything that runs beside the requests."""
     scope.start(raft.run(), name="raft")
@@ -158,6 +221,10 @@ def _start(
     scope.start(server.set_cluster_version(cluster_version(version)), name="cluster version")
     if config.compact_retention:
         scope.start(compactor.run(server, services.kv, config), name="compactor")
+    if config.corrupt_check_s:
+        scope.start(checker.periodically(config.corrupt_check_s), name="corruption check")
+    if config.compact_hash_check_s:
+        scope.start(checker.at_compactions(config.compact_hash_check_s), name="compaction hash check")
     # What the log has committed is applied at once; then a single voter need not wait for an election timeout.
     raft.begin(config.election_ticks if config.tick_advance else 0)
 
@@ -170,17 +237,26 @@ async def _run(
     services: _Services,
     pairs: list[tuple[ssl.SSLContext | None, Tls]],
 ) -> None:
-    client_context = _client_context(config.client_tls)
+    client_context = tls_contexts.server_context(config.client_tls)
+    if client_context is not None:
+        # gRPC clients offer h2 alone; who offers both (curl, browsers) wants the HTTP APIs, which are served by HTTP/1.1.
+        client_context.set_alpn_protocols(["http/1.1", "h2"])
     pairs.append((client_context, config.client_tls))
     scope.start(_follow_certificates(pairs), name="certificates")
+    clients = _Port(client_context, config.client_tls, "client", scope, config)
     for url in config.listen_metrics_urls:
-        await _listen(stack, url, client_context, None, services.health.handle, scope)
+        await clients.listen(stack, url, None, services.health.handle)
     # Requests are served once there is a leader and this member has what was committed (or is still to learn it).
     await _until(scope, server, server.ready)
-    handler = GrpcHandler(services.methods, config.max_request_bytes + REQUEST_OVERHEAD_BYTES, scope, services.identify)
-    metrics.register_grpc(services.registry, handler)
+    keepalive = config.keepalive
+    settings = Settings(config.max_concurrent_streams, keepalive.min_time_s, keepalive.interval_s, keepalive.timeout_s)
+    handler = GrpcHandler(services.methods, config.max_request_bytes + REQUEST_OVERHEAD_BYTES, scope, services.identify, settings)
+    metrics.register_grpc(services.registry, handler, config.slow_call_s, config.extensive_metrics)
+    http_elsewhere = bool(config.listen_client_http_urls)
     for url in config.listen_client_urls:
-        await _listen(stack, url, client_context, handler, services.handle_client, scope, streams_body)
+        await clients.listen_clients(stack, url, handler, None if http_elsewhere else services.handle_client)
+    for url in config.listen_client_http_urls:
+        await clients.listen_clients(stack, url, None, services.handle_client)
     notify.ready()
     log.info("Ready to serve client requests", member=f"{server.member_id:x}", cluster=f"{server.cluster_id:x}")
     # What was loaded lives as long as the process: the collector need not look at it again.
@@ -235,56 +311,3 @@ async def _housekeeping(config: Config, server: Server, services: _Services) -> 
             leaderless_since = now
         elif now - leaderless_since > 3 * config.election_s:
             services.watch.fail_leaderless()
-
-
-async def _check_corruption(server: Server, peers: Transport, context: ssl.SSLContext | None) -> None:
-    """Before anything is served: where a peer has the same revision, its data must have the same hash."""
-    store = server.state.store
-    for member in server.state.membership.sorted():
-        if member.id == server.member_id:
-            continue
-        for url in member.peer_urls[:1]:
-            try:
-                status, _, body = await transport.get(url, f"/members/hashkv?revision={store.current}", context)
-            except (OSError, TimeoutError):
-                continue
-            if status != 200:
-                continue
-            theirs = json.loads(body)
-            if theirs["compact_revision"] == store.compacted and theirs["hash"] != store.hash_kv(store.current):
-                raise StartupError(f"found data inconsistency with peers: member {member.id:x} differs at revision {store.current}")
-
-
-def _peer_contexts(files: Tls) -> tuple[ssl.SSLContext | None, ssl.SSLContext | None]:
-    if not files.cert_file:
-        return None, None
-    server = tls.server_context(files.cert_file, files.key_file, files.ca_file if files.client_cert_auth else "", files.client_cert_auth)
-    return server, tls.client_context(files.ca_file, files.cert_file, files.key_file)
-
-
-def _client_context(files: Tls) -> ssl.SSLContext | None:
-    if not files.cert_file:
-        return None
-    context = tls.server_context(files.cert_file, files.key_file, files.ca_file if files.client_cert_auth else "", files.client_cert_auth)
-    # gRPC clients offer h2 alone; who offers both (curl, browsers) wants the HTTP APIs, which are served by HTTP/1.1.
-    context.set_alpn_protocols(["http/1.1", "h2"])
-    return context
-
-
-async def _listen(
-    stack: contextlib.AsyncExitStack,
-    url: str,
-    context: ssl.SSLContext | None,
-    grpc: GrpcHandler | None,
-    http: http1.Handler,
-    scope: Scope,
-    streams_body: Callable[[str], bool] = lambda _: False,
-) -> None:
-    """Listen on a URL while the stack is open."""
-    parts = urlsplit(url)
-    if parts.scheme == "https" and context is None:
-        raise StartupError(f"cannot listen on TLS for {url}: key and cert files are not presented")
-    assert parts.hostname is not None
-    assert parts.port is not None
-    server = await listener.listen(parts.hostname, parts.port, context if parts.scheme == "https" else None, grpc, http, scope, streams_body)
-    stack.callback(server.close)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kubette.component_base import logs
 from kubette.component_base.run import StartupError
-from kubette.etcd import membership, raft_codec, snapshot_files, snapshotter, transport, v2_apply, wal
+from kubette.etcd import forced, membership, raft_codec, snapshot_files, snapshotter, transport, v2_apply, wal
 from kubette.etcd.apply import State
 from kubette.etcd.config import Config
 from kubette.etcd.membership import Member
@@ -133,6 +133,9 @@ def _open(config: Config, wal_dir: Path, snap_directory: Path, fresh: bool, seed
     # What was committed stays so: a state that is ahead of the log's record of it proves that it was.
     committed = max(contents.hard_state.commit, min(state.applied_index, raft_log.last_index))
     hard_state = HardState(contents.hard_state.term, contents.hard_state.vote, committed)
+    log_file.fsyncs, log_file.max_files = config.fsync, config.max_wals
+    if config.force_new_cluster and not fresh:
+        raft_log, hard_state = forced.alone(metadata.NodeID, state.membership, snapshot, contents.entries, hard_state, log_file)
     node = Node(options, raft_log, hard_state, snapshot.conf_state if snapshot.index else ConfState(), random.Random())
     return Booted(metadata.NodeID, metadata.ClusterID, state, node, log_file, snap_directory, fresh, seeds)
 

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field, replace
 
 from kubette.raft.messages import ConfChange, ConfChangeType
 
-MAX_LEARNERS = 1  # upstream's default
-
 
 @dataclass(frozen=True, slots=True)
 class Member:
@@ -95,6 +93,7 @@ class Membership:
     members: dict[int, Member] = field(default_factory=dict)
     removed: dict[int, None] = field(default_factory=dict)
     version: str = ""  # the cluster's, agreed on
+    max_learners: int = 1  # this member's setting (--max-learners)
 
     def sorted(self) -> list[Member]:
         return sorted(self.members.values(), key=lambda member: member.id)
@@ -109,7 +108,7 @@ class Membership:
         taken = {url for each in self.members.values() for url in each.peer_urls}
         if taken.intersection(member.peer_urls):
             raise MembershipError("PEER_URL_EXIST")
-        if member.is_learner and sum(each.is_learner for each in self.members.values()) >= MAX_LEARNERS:
+        if member.is_learner and sum(each.is_learner for each in self.members.values()) >= self.max_learners:
             raise MembershipError("TOO_MANY_LEARNERS")
 
     def check_remove(self, member: int) -> None:

@@ -35,7 +35,6 @@ from kubette.stdx.clock import Clock
 log = logs.logger(__name__)
 
 MAX_GAP = 5000  # entries waiting to be applied, beyond which requests are refused (upstream's maxGapBetweenApplyAndCommitIndex)
-CATCH_UP_ENTRIES = 5000  # kept behind a snapshot for slow members (upstream's SnapshotCatchUpEntries)
 READ_RETRY_S = 0.5
 LEASE_REVOKE_BATCH = 500  # upstream revokes at most 1000 leases a second
 REQUEST_OVERHEAD_BYTES = 512 * 1024  # gRPC's allowance beyond --max-request-bytes
@@ -49,9 +48,11 @@ class Limits:
     max_txn_ops: int = 128
     quota_bytes: int = 2 << 30
     snapshot_count: int = 10000
+    catch_up_entries: int = 5000  # kept behind a snapshot for slow members
     max_snapshots: int = 5
     token_ttl_s: float = 300.0  # of a token that is not used
     request_timeout_s: float = 7.0  # 5 s for the disk, and two election timeouts
+    slow_apply_s: float = 0.1  # entries that take longer to apply are told of
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,7 @@ class Server:
         self.reads_failed = 0
         self.leases_expired = 0
         self.leases_renewed = 0
+        self.slow_applies = 0
         self.installing = False  # a snapshot of the leader's
         self.on_saved: Callable[[float], None] = lambda seconds: None  # after each snapshot: how long it took
         self.on_members_changed: list[Callable[[], None]] = []
@@ -324,6 +326,12 @@ class Server:
         if state.hub.has_unsynced():
             self.sync_watchers.set()
         self._check_ready()
+        took = self.clock.monotonic() - now
+        if took > self.limits.slow_apply_s:
+            self.slow_applies += 1
+            log.warning(
+                "apply request took too long", took=f"{took * 1000:.3f}ms", expected_duration=f"{self.limits.slow_apply_s:g}s", requests=len(entries)
+            )
         if state.applied_index - self._snapshot_index >= self.limits.snapshot_count:
             self._start_snapshot()
 
@@ -452,7 +460,7 @@ class Server:
             return
         self.on_saved(self.clock.monotonic() - began)
         log.info("Saved snapshot", index=snapshot.index, term=snapshot.term)
-        self.raft.snapshot_saved(snapshot, max(snapshot.index - CATCH_UP_ENTRIES, 0))
+        self.raft.snapshot_saved(snapshot, max(snapshot.index - self.limits.catch_up_entries, 0))
 
     def capture(self) -> snapshotter.Image:
         """The state now, for a member that needs it or a backup."""

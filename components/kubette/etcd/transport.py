@@ -12,7 +12,7 @@ import os
 import ssl
 import struct
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -33,8 +33,8 @@ SNAPSHOT_PATH = "/raft/snapshot"
 MAX_MESSAGE_BYTES = 512 << 20
 MAX_SNAPSHOT_MESSAGE_BYTES = 1 << 20
 MAX_QUEUED_BYTES = 64 << 20  # for one member that does not read; then its stream is cut
-READ_TIMEOUT_S = 5.0  # without a frame, a link counts as broken (upstream's ConnReadTimeout)
-LINK_HEARTBEAT_S = READ_TIMEOUT_S / 3
+READ_TIMEOUT_S = WRITE_TIMEOUT_S = 5.0  # without a frame, a link counts as broken (upstream's ConnReadTimeout, and its default)
+LINK_HEARTBEAT_S = READ_TIMEOUT_S / 3  # whatever the other member's timeout is: it is not below the default
 DIAL_TIMEOUT_S = 1.0
 QUESTION_TIMEOUT_S = 5.0
 _REDIAL = Backoff(base_s=0.1, cap_s=1.0)
@@ -59,10 +59,21 @@ class Peer:
 class Transport:
     """All other members of this one."""
 
-    def __init__(self, server: Server, version: str, own_urls: Sequence[str], context: ssl.SSLContext | None, scope: Scope) -> None:
+    def __init__(
+        self,
+        server: Server,
+        version: str,
+        own_urls: Sequence[str],
+        context: ssl.SSLContext | None,
+        scope: Scope,
+        read_timeout_s: float = READ_TIMEOUT_S,
+        write_timeout_s: float = WRITE_TIMEOUT_S,
+    ) -> None:
         self._server = server
         self._version = version
         self._own_urls = own_urls
+        self._read_timeout_s = read_timeout_s
+        self._write_timeout_s = write_timeout_s
         self._context = context
         self._scope = scope
         self._peers: dict[int, Peer] = {}
@@ -152,7 +163,8 @@ class Transport:
                     writer.write(head + _LENGTH.pack(len(body)) + body)
                     while chunk := file.read(1 << 20):
                         writer.write(chunk)
-                        await writer.drain()
+                        async with asyncio.timeout(self._write_timeout_s):
+                            await writer.drain()
                     status, _, _ = await _read_answer(reader)
                     failed = status != 204
                 finally:
@@ -188,7 +200,7 @@ class Transport:
         reader, writer = await self._dial(peer)
         try:
             writer.write(self._head("GET", f"{STREAM_PATH}{self._server.member_id:x}", peer, {}))
-            async with asyncio.timeout(READ_TIMEOUT_S):
+            async with asyncio.timeout(self._read_timeout_s):
                 status = await _read_head(reader)
             if status[0] == 410:
                 log.error("This member has been removed from the cluster", peer=f"{peer.id:x}")
@@ -199,7 +211,7 @@ class Transport:
             log.info("Peer became active", peer=f"{peer.id:x}")
             buffer = b""
             while True:
-                async with asyncio.timeout(READ_TIMEOUT_S):
+                async with asyncio.timeout(self._read_timeout_s):
                     data = await reader.read(1 << 20)
                 if not data:
                     return
@@ -303,7 +315,7 @@ class Transport:
         left -= 8 + length
         with temporary.open("wb") as file:
             while left:
-                async with asyncio.timeout(READ_TIMEOUT_S * 2):
+                async with asyncio.timeout(self._read_timeout_s * 2):
                     chunk = await reader.read(min(left, 1 << 20))
                 if not chunk:
                     temporary.unlink(missing_ok=True)
@@ -359,17 +371,24 @@ def _member_json(member: Member) -> bytes:
 async def dial(url: str, context: ssl.SSLContext | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Connect to a peer URL. Raises OSError, TimeoutError."""
     parts = urlsplit(url)
-    secure = parts.scheme == "https"
+    secure = parts.scheme in ("https", "unixs")
     async with asyncio.timeout(DIAL_TIMEOUT_S):
+        if parts.scheme in ("unix", "unixs"):
+            host = "localhost" if secure else None
+            return await asyncio.open_unix_connection(parts.netloc + parts.path, ssl=context if secure else None, server_hostname=host)
         return await asyncio.open_connection(parts.hostname, parts.port or (443 if secure else 80), ssl=context if secure else None)
 
 
-async def get(url: str, path: str, context: ssl.SSLContext | None) -> tuple[int, dict[str, str], bytes]:
-    """GET from a peer URL. Raises OSError, TimeoutError."""
+async def get(
+    url: str, path: str, context: ssl.SSLContext | None, body: bytes = b"", headers: Mapping[str, str] | None = None
+) -> tuple[int, dict[str, str], bytes]:
+    """GET from a peer URL (upstream's members send some questions a body). Raises OSError, TimeoutError."""
     async with asyncio.timeout(QUESTION_TIMEOUT_S):
         reader, writer = await dial(url, context)
         try:
-            writer.write(f"GET {path} HTTP/1.1\r\nHost: {urlsplit(url).netloc}\r\nConnection: close\r\n\r\n".encode())
+            named = {"Host": urlsplit(url).netloc, "Connection": "close", **({"Content-Length": str(len(body))} if body else {}), **(headers or {})}
+            lines = "".join(f"{name}: {value}\r\n" for name, value in named.items())
+            writer.write(f"GET {path} HTTP/1.1\r\n{lines}\r\n".encode() + body)
             return await _read_answer(reader)
         except (asyncio.IncompleteReadError, ValueError) as error:
             raise ConnectionError(str(error)) from error

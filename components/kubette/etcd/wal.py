@@ -261,6 +261,8 @@ class Wal:
         self._state = HardState()
         self._buffer: list[bytes] = []
         self.last_index = 0
+        self.fsyncs = True  # `--unsafe-no-fsync` turns it off
+        self.max_files = 5  # segments kept although a snapshot covers them (0: all)
 
     @classmethod
     def create(cls, directory: Path, metadata: bytes, state: HardState | None = None, entries: Sequence[Entry] = ()) -> "Wal":
@@ -347,7 +349,8 @@ class Wal:
     def sync(self) -> None:
         """Write and make durable. Any OSError is final."""
         self.flush()
-        os.fdatasync(self._fd)
+        if self.fsyncs:
+            os.fdatasync(self._fd)
         if self._offset >= SEGMENT_BYTES:
             self._cut()
 
@@ -372,9 +375,10 @@ class Wal:
         os.close(old)
 
     def release_to(self, index: int) -> None:
-        """Remove segments that hold nothing after `index` (a snapshot covers them)."""
+        """Remove segments that hold nothing after `index` (a snapshot covers them), the oldest ones beyond `max_files`."""
         paths = segments(self._directory)
-        for path, following in itertools.pairwise(paths):
+        excess = len(paths) - self.max_files if self.max_files else 0
+        for path, following in list(itertools.pairwise(paths))[: max(excess, 0)]:
             if _parse_name(following)[1] > index:
                 break
             path.unlink()

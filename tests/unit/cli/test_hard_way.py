@@ -11,7 +11,7 @@ from cryptography import x509
 
 from kubette.cli import diagnosis, hard_way, hard_way_certificates, hard_way_files
 from kubette.component_base.flags import FlagSet
-from kubette.etcd import config as etcd_config
+from kubette.etcd import flag_table
 from kubette.init import unit_file
 from kubette.kube_apiserver import config as apiserver_config
 from kubette.kube_controller_manager import config as kcm_config
@@ -25,7 +25,7 @@ SOLO = spec.plan("dev", 1, 1, "v1.37.0", "systemd")
 TRIO = spec.plan("dev", 3, 1, "v1.37.0", "systemd")
 UNITS = hard_way.unit_texts()
 FLAGS: dict[str, FlagSet] = {
-    "etcd": etcd_config.flag_set(),
+    "etcd": flag_table.flag_set(),
     "kube-apiserver": apiserver_config.flag_set(),
     "kube-controller-manager": kcm_config.flag_set(),
     "kube-scheduler": scheduler_config.flag_set(),

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from kubette.component_base import logs
 from kubette.etcd.rim import hpack
 from kubette.etcd.rim.hpack import Header
-from kubette.etcd.rim.http2 import Stream
+from kubette.etcd.rim.http2 import Settings, Stream
 from kubette.etcd_api.errors import Code, RpcError
 from kubette.stdx.tasks import Scope
 
@@ -73,10 +73,12 @@ class Call:
         "_queue",
         "_responded",
         "_waiter",
+        "began",
         "handled",
         "messages",
         "metadata",
         "method",
+        "observe",
         "over",
         "path",
         "stream",
@@ -99,6 +101,8 @@ class Call:
         self._responded = False
         self.path = b""
         self.handled: dict[tuple[bytes, int], int] | None = None  # where the end is counted
+        self.began = 0.0
+        self.observe: Callable[[Call, int, float], None] | None = None  # hears of the end: status, and seconds it took
 
     def header(self, name: bytes) -> bytes:
         """A header of the request; empty when it is not there."""
@@ -151,6 +155,8 @@ class Call:
         if self.handled is not None:
             key = (self.path, code)
             self.handled[key] = self.handled.get(key, 0) + 1
+        if self.observe is not None:
+            self.observe(self, code, asyncio.get_running_loop().time() - self.began)
 
     def answer(self, message: bytes) -> None:
         """The answer of a unary method."""
@@ -217,7 +223,15 @@ class Call:
 class GrpcHandler:
     """Routes streams to methods, by path."""
 
-    def __init__(self, methods: Mapping[bytes, Method], max_message: int, scope: Scope, identify: Callable[[Call], None] = lambda call: None) -> None:
+    def __init__(
+        self,
+        methods: Mapping[bytes, Method],
+        max_message: int,
+        scope: Scope,
+        identify: Callable[[Call], None] = lambda call: None,
+        settings: Settings | None = None,
+    ) -> None:
+        self.settings = settings or Settings()
         self._methods = methods
         self._max_message = max_message
         self._scope = scope
@@ -226,6 +240,7 @@ class GrpcHandler:
         self.handled: dict[tuple[bytes, int], int] = {}  # calls by path and status
         self.received_bytes = 0
         self.sent_bytes = 0
+        self.observe: Callable[[Call, int, float], None] | None = None  # each call's end
 
     def opened(self, stream: Stream, headers: list[Header], ended: bool) -> None:
         path = content_type = b""
@@ -247,6 +262,8 @@ class GrpcHandler:
             return
         call = Call(stream, method, headers)
         call.path, call.handled = path, self.handled
+        if self.observe is not None:
+            call.observe, call.began = self.observe, asyncio.get_running_loop().time()
         self.started[path] = self.started.get(path, 0) + 1
         stream.context = call
         if method.streaming is not None:

@@ -8,6 +8,7 @@ resets without work (rapid reset) are bounded; a peer that breaks a rule loses t
 import asyncio
 import struct
 from collections import deque
+from dataclasses import dataclass
 from typing import Protocol
 
 from kubette.etcd.rim.hpack import Decoder, Header, HpackError
@@ -33,6 +34,8 @@ STREAM_WINDOW = 4 << 20  # on one stream: a whole request of the largest size
 MAX_STREAMS = 1 << 16
 MAX_HEADER_BLOCK = 64 * 1024
 MAX_RESETS = 10_000  # streams reset before they were answered, in a row without an answered one
+MAX_PING_STRIKES = 2  # grpc-go's
+IDLE_PING_MIN_S = 7200.0  # between pings of a client that has no call under way
 MAX_BUFFER = 64 << 20  # bytes queued for a client that does not read
 
 _FRAME = struct.Struct(">BHBBI")  # length (24 bits), type, flags, stream
@@ -45,9 +48,20 @@ def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
     return _FRAME.pack(length >> 16, length & 0xFFFF, kind, flags, stream) + payload
 
 
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What clients may do, and how a silent one is found out (upstream's --max-concurrent-streams and --grpc-keepalive-*)."""
+
+    max_streams: int = MAX_STREAMS
+    ping_min_s: float = 5.0  # more pings than this without need end the connection
+    ping_interval_s: float = 7200.0  # of ours, to a client that says nothing; 0: none
+    ping_timeout_s: float = 20.0  # then it is gone
+
+
 class Handler(Protocol):
     """What a connection calls. All of it is synchronous."""
 
+    settings: Settings
     received_bytes: int
     sent_bytes: int
 
@@ -83,6 +97,7 @@ class Stream:
         return self._connection
 
     def send_headers(self, block: bytes, end: bool = False) -> None:
+        self._connection.ping_strikes = -1  # a client may well ask after what it got (its bandwidth estimate does)
         self._connection.write(frame(HEADERS, END_HEADERS | (END_STREAM if end else 0), self.id, block))
         if end:
             self._connection.finish(self)
@@ -90,6 +105,7 @@ class Stream:
     def send_data(self, data: bytes) -> None:
         """Queue data; it leaves as the peer's windows allow."""
         connection = self._connection
+        connection.ping_strikes = -1
         length = len(data)
         if self._pending is None and length <= connection.max_frame and length <= self._window and length <= connection.window:
             self._window -= length
@@ -138,6 +154,7 @@ class Stream:
             self._window -= len(chunk)
             connection.window -= len(chunk)
             self.pending_bytes -= len(chunk)
+            connection.ping_strikes = -1
             connection.write(frame(DATA, 0, self.id, chunk))
         self._pending = None
         connection.blocked.pop(self.id, None)
@@ -182,7 +199,15 @@ class Connection(asyncio.Protocol):
         self._headers: tuple[int, int, list[bytes]] | None = None  # stream, flags, fragments of a block under way
         self._resets = 0
         self.closed = False
-        settings = _SETTING.pack(3, MAX_STREAMS) + _SETTING.pack(4, STREAM_WINDOW) + _SETTING.pack(6, MAX_HEADER_BLOCK)
+        self._settings = handler.settings
+        self._max_streams = min(self._settings.max_streams, MAX_STREAMS)
+        self.ping_strikes = 0
+        self._last_ping = float("-inf")
+        self._last_read = self._loop.time()
+        self._keepalive: asyncio.TimerHandle | None = None
+        self._pinged_at: float | None = None
+        self._watch_silence()
+        settings = _SETTING.pack(3, self._max_streams) + _SETTING.pack(4, STREAM_WINDOW) + _SETTING.pack(6, MAX_HEADER_BLOCK)
         self.write(frame(SETTINGS, 0, 0, settings))
         self.write(frame(WINDOW_UPDATE, 0, 0, _U32.pack(CONNECTION_WINDOW - DEFAULT_WINDOW)))
 
@@ -231,6 +256,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.closed = True
+        if self._keepalive is not None:
+            self._keepalive.cancel()
         streams, self._streams = self._streams, {}
         self.blocked.clear()
         for stream in streams.values():
@@ -239,6 +266,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.handler.received_bytes += len(data)
+        self._last_read = self._loop.time()
         try:
             self._feed(data)
         except (ConnectionFault, HpackError) as error:
@@ -336,7 +364,7 @@ class Connection(asyncio.Protocol):
         if stream_id <= self._last_stream:
             return  # trailers of a stream that we have ended
         self._last_stream = stream_id
-        if len(self._streams) >= MAX_STREAMS:
+        if len(self._streams) >= self._max_streams:
             self.write(frame(RST_STREAM, 0, stream_id, _U32.pack(REFUSED_STREAM)))
             return
         stream = Stream(self, stream_id, self._initial_window)
@@ -372,6 +400,7 @@ class Connection(asyncio.Protocol):
                 raise ConnectionFault(FRAME_SIZE_ERROR, "ping")
             if not flags & ACK:
                 self.write(frame(PING, ACK, 0, payload))
+                self._judge_ping()
         elif kind == RST_STREAM:
             stream = self._streams.pop(stream_id, None)
             if stream is not None:
@@ -394,6 +423,35 @@ class Connection(asyncio.Protocol):
         elif kind == PUSH_PROMISE:
             raise ConnectionFault(PROTOCOL_ERROR, "push from a client")
         # PRIORITY, GOAWAY and unknown frames need no answer.
+
+    def _judge_ping(self) -> None:
+        """A client that pings all the time for nothing is sent away, as grpc-go does it."""
+        last, self._last_ping = self._last_ping, self._last_read
+        if self.ping_strikes < 0:  # it got something since its last one
+            self.ping_strikes = 0
+            return
+        if self._last_read - last < (self._settings.ping_min_s if self._streams else IDLE_PING_MIN_S):
+            self.ping_strikes += 1
+            if self.ping_strikes > MAX_PING_STRIKES:
+                raise ConnectionFault(CALM, "too_many_pings")
+
+    def _watch_silence(self) -> None:
+        """Ping a client that has been silent for long; without any answer it is gone, and its calls with it."""
+        interval = self._settings.ping_interval_s
+        if not interval or self.closed:
+            return
+        silence = self._loop.time() - self._last_read
+        if self._pinged_at is not None and self._last_read < self._pinged_at:
+            self._transport.abort()
+            return
+        self._pinged_at = None
+        if silence < interval:
+            self._keepalive = self._loop.call_later(interval - silence, self._watch_silence)
+            return
+        self._pinged_at = self._loop.time()
+        self.write(frame(PING, 0, 0, bytes(8)))
+        if self._settings.ping_timeout_s:
+            self._keepalive = self._loop.call_later(self._settings.ping_timeout_s, self._watch_silence)
 
     def _on_settings(self, flags: int, payload: bytes) -> None:
         if flags & ACK:

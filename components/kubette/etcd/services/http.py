@@ -133,10 +133,22 @@ class Questions:
         return None
 
     def _hash_kv(self, request: Request) -> Response:
-        store = self._server.state.store
-        at = int(parse_qs(request.query).get("revision", ["0"])[0])
+        """As etcd's own members ask it: the revision in the body, errors as texts."""
+        if request.method != "GET":
+            return Response(405, b"Method Not Allowed\n", {"Allow": "GET"})
+        store, server = self._server.state.store, self._server
+        known = f"{server.cluster_id:x}"
+        if request.headers.get("x-etcd-cluster-id", known) != known:
+            return Response(412, f"mismatch cluster ID\n{request.headers['x-etcd-cluster-id']} got {known}\n".encode())
         try:
-            body = {"revision": at or store.current, "hash": store.hash_kv(at), "compact_revision": store.compacted}
-        except (CompactedError, FutureRevisionError) as error:
-            return Response(412, type(error).__name__.encode())
-        return Response(body=json.dumps(body).encode(), headers=_JSON)
+            at = int(json.loads(request.body or b"{}").get("revision", 0))
+        except (ValueError, AttributeError, TypeError):
+            return Response(400, b"error unmarshalling request\n")
+        try:
+            header = {"cluster_id": server.cluster_id, "member_id": server.member_id, "revision": store.current, "raft_term": server.term}
+            body = {"header": header, "hash": store.hash_kv(at), "compact_revision": store.compacted, "hash_revision": at or store.current}
+        except CompactedError:
+            return Response(400, b"mvcc: required revision has been compacted\n")
+        except FutureRevisionError:
+            return Response(400, b"mvcc: required revision is a future revision\n")
+        return Response(body=json.dumps(body).encode(), headers={**_JSON, "X-Etcd-Cluster-ID": known})

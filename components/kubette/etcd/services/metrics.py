@@ -4,12 +4,14 @@ import os
 import resource
 from collections.abc import Callable, Mapping, Sequence
 
+from kubette.component_base import logs
 from kubette.component_base.metrics import Counter, Histogram, Registry
-from kubette.etcd.rim.grpc import GrpcHandler
+from kubette.etcd.rim.grpc import Call, GrpcHandler
 from kubette.etcd.server import Server
 from kubette.etcd_api.errors import Code
 from kubette.stdx.clock import Clock
 
+log = logs.logger(__name__)
 _FSYNC_BUCKETS = tuple(0.001 * 2**power for power in range(14))
 _SAVE_BUCKETS = tuple(0.01 * 2**power for power in range(10))
 _KINDS = {b"Watch": "bidi_stream", b"LeaseKeepAlive": "bidi_stream", b"Snapshot": "server_stream", b"Observe": "server_stream"}
@@ -190,8 +192,25 @@ def _cpu_seconds() -> float:
     return times.user + times.system
 
 
-def register_grpc(registry: Registry, handler: GrpcHandler) -> None:
-    """What the client port counts."""
+def register_grpc(registry: Registry, handler: GrpcHandler, slow_call_s: float = 0.0, extensive: bool = False) -> None:
+    """What the client port counts; `extensive` adds how long calls take. Unary calls that take longer than `slow_call_s` are told of."""
+    seconds = Histogram(
+        "grpc_server_handling_seconds",
+        "Histogram of response latency (seconds) of gRPC that had been application-level handled by the server.",
+        ("grpc_method", "grpc_service", "grpc_type"),
+    )
+    if extensive:
+        registry.add(seconds)
+
+    def observe(call: Call, code: int, took: float) -> None:
+        if extensive:
+            seconds.observe(took, *labels(call.path))
+        if took > slow_call_s and call.method.unary is not None:
+            size = sum(map(len, call.messages))
+            log.warning("request stats", time_spent=f"{took:.6f}s", response_type=call.path.decode(), request_size=size, code=_code_name(code))
+
+    if extensive or slow_call_s > 0:
+        handler.observe = observe
 
     def labels(path: bytes) -> tuple[str, str, str]:
         service, _, method = path.strip(b"/").rpartition(b"/")
