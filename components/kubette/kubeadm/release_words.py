@@ -40,7 +40,7 @@ _NEW = Words(
     chosen='[upgrade/preflight] You have chosen to upgrade the cluster version to "{}"',
     pull_prefix="upgrade/preflight",
     upgrading='[upgrade/control-plane] Upgrading your static Pod-hosted control plane to version "{}"',
-    refused="error execution phase preflight: the version argument",
+    refused="the version argument",
 )
 
 

@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(failure, PhaseError):
             print(f"{failure.findings}\n{_prefix()}{failure.short}" if _prefix() and failure.findings else f"{_prefix()}{failure}", file=sys.stderr)
             print(_TRACE_HINT, file=sys.stderr)
-            return 2 if failure.phase == "preflight" else 1
+            return 2 if failure.findings else 1
         print(f"error: {failure or type(failure).__name__}", file=sys.stderr)
     print(_TRACE_HINT, file=sys.stderr)
     return 1

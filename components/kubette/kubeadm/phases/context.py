@@ -14,12 +14,16 @@ from kubette.stdx import files
 
 
 class PhaseError(Exception):
-    """A phase failed. `phase` is its name, the text the reason; `findings` are those of preflight, which newer releases print before the error."""
+    """A phase failed. `phase` is its name, the text the reason; `findings` are those of preflight, which newer releases print before the error.
 
-    def __init__(self, phase: str, reason: str, findings: str = "") -> None:
-        super().__init__(f"error execution phase {phase}: {findings or reason}")
+    `named`: whether the text says which phase it was; an upgrade before v1.32 had none.
+    """
+
+    def __init__(self, phase: str, reason: str, findings: str = "", named: bool = True) -> None:
+        prefix = f"error execution phase {phase}: " if named else ""
+        super().__init__(f"{prefix}{findings or reason}")
         self.phase, self.findings = phase, findings
-        self.short = f"error execution phase {phase}: {reason}"
+        self.short = f"{prefix}{reason}"
 
 
 @dataclass(slots=True)

@@ -28,7 +28,7 @@ from kubette.kubeadm import (
     upgrade_health,
     upgrade_policy,
 )
-from kubette.kubeadm.config import Cluster, ConfigError, Local
+from kubette.kubeadm.config import Cluster, Local
 from kubette.kubeadm.phases import control_plane, preflight, upgrade_addons, upload
 from kubette.kubeadm.phases.context import Context, PhaseError, write_yaml
 from kubette.kubeadm.phases.workflow import Phase
@@ -108,7 +108,7 @@ async def _apply_preflight(upgrade: Upgrade, _: Sequence[str]) -> None:
     found = upgrade_policy.objections(releases.parse(upgrade.wanted), state.cluster, state.kubeadm, state.kubelets, options.allowed)
     refusal = upgrade_policy.refusal(found, options.force)
     if refusal:
-        raise ConfigError(f"{upgrade.words.refused} {refusal}")
+        raise PhaseError("preflight", f"{upgrade.words.refused} {refusal}", named=upgrade.words.phased)
     if found.skippable:
         say(
             f"[upgrade/version] Found {len(found.skippable)} potential version compatibility errors but skipping "
