@@ -254,33 +254,6 @@ async def test_health_and_reflection_answer_grpc_clients(servers: Pair) -> None:
         assert answers[2].error_response.error_code == 5
 
 
-METRICS = (
-    *("etcd_server_has_leader", "etcd_server_version", "etcd_server_id", "etcd_cluster_version", "etcd_server_leader_changes_seen_total"),
-    *("etcd_server_proposals_committed_total", "etcd_server_proposals_pending", "etcd_server_health_success", "etcd_server_health_failures"),
-    *("etcd_disk_wal_fsync_duration_seconds", "etcd_disk_backend_commit_duration_seconds", "etcd_mvcc_db_total_size_in_bytes"),
-    *("etcd_mvcc_put_total", "etcd_mvcc_delete_total", "etcd_mvcc_range_total", "etcd_mvcc_txn_total", "etcd_debugging_mvcc_watcher_total"),
-    *("etcd_debugging_lease_granted_total", "etcd_debugging_store_writes_total", "etcd_network_client_grpc_received_bytes_total"),
-    *("grpc_server_started_total", "grpc_server_handled_total", "process_resident_memory_bytes", "os_fd_used"),
-)
-
-
-def test_metrics_have_upstreams_names_and_count(servers: Pair) -> None:
-    def described(each: Member) -> tuple[dict[str, str], dict[str, str]]:
-        lines = each.http("GET", "/metrics").body.splitlines()
-        kinds = {line.split()[2]: line for line in lines if line.startswith(("# TYPE", "# HELP"))}
-        return kinds, dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
-
-    for each in servers:
-        each.etcdctl("put", "counted", "1")
-        each.etcdctl("get", "counted", "--rev", "99999")
-    (ours, samples), (theirs, _) = (described(each) for each in servers)
-    assert {name: ours.get(name) for name in METRICS} == {name: theirs.get(name) for name in METRICS}
-    assert set(ours) - set(theirs) <= {"etcd_server_snapshot_apply_in_progress_total"}, "names that upstream does not have"
-    assert samples['grpc_server_handled_total{grpc_code="OK",grpc_method="Put",grpc_service="etcdserverpb.KV",grpc_type="unary"}'] == "1"
-    assert samples['grpc_server_handled_total{grpc_code="OutOfRange",grpc_method="Range",grpc_service="etcdserverpb.KV",grpc_type="unary"}'] == "1"
-    assert int(samples["etcd_disk_wal_fsync_duration_seconds_count"]) > 0
-
-
 def test_a_downgrade_is_judged_and_refused(servers: Pair) -> None:
     ours = servers[0]
     major, minor = (int(part) for part in json.loads(ours.http("GET", "/version").body)["etcdcluster"].split(".")[:2])

@@ -66,12 +66,13 @@ class Histogram:
 
     def __init__(self, name: str, help: str, label_names: Sequence[str] = (), buckets: Sequence[float] = DEFAULT_BUCKETS) -> None:
         self.name, self.help, self.label_names, self.buckets = name, help, tuple(label_names), tuple(buckets)
-        self._series: dict[tuple[str, ...], list[float]] = {}
+        # One count a bucket, +Inf, then the sum; without labels there is one series, from the beginning.
+        self._series: dict[tuple[str, ...], list[float]] = {} if label_names else {(): [0.0] * (len(self.buckets) + 2)}
 
     def observe(self, value: float, *label_values: str) -> None:
         series = self._series.get(label_values)
         if series is None:
-            series = self._series[label_values] = [0.0] * (len(self.buckets) + 2)  # one count a bucket, +Inf, then the sum
+            series = self._series[label_values] = [0.0] * (len(self.buckets) + 2)
         series[bisect.bisect_left(self.buckets, value)] += 1
         series[-1] += value
 

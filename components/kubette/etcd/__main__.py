@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         FLAGS.parse(words)
     except flags.FlagError as error:
-        print(f"{error}\nUsage:\n\n  etcd [flags]\n    Start an etcd server.\n\nSee 'etcd --help'.", file=sys.stderr)
+        sys.stderr.write(f"{error}\nUsage:\n\n  etcd [flags]\n    Start an etcd server.\n\nSee 'etcd --help'.\n")
         return USAGE_CODE
     except (flags.HelpRequested, flags.VersionRequested):
         pass  # answered below

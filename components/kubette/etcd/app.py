@@ -19,7 +19,7 @@ from kubette.etcd.rim import http1, listener
 from kubette.etcd.rim.grpc import Call, GrpcHandler
 from kubette.etcd.rim.http2 import Settings
 from kubette.etcd.server import REQUEST_OVERHEAD_BYTES, Credentials, Limits, Server
-from kubette.etcd.services import metrics, origin, pprof
+from kubette.etcd.services import metrics, network_metrics, origin, pprof
 from kubette.etcd.services.auth import Auth
 from kubette.etcd.services.cluster import Cluster
 from kubette.etcd.services.election import Election
@@ -146,7 +146,8 @@ class _Services:
         self.registry = Registry()
         self.kv = KV(server)
         self.watch = Watch(server, config.progress_notify_s)
-        metrics.register(self.registry, server, version, lambda: self.watch.statistics()["streams"])
+        metrics.register(self.registry, server, version, self.watch.statistics)
+        network_metrics.register_network(self.registry, server, peers)
         self.lease = Lease(server, peers.ask_leader)
         self._pprof = config.pprof
         self.cluster = Cluster(server, config.token, peers.ask_leader, config.strict_reconfig)
@@ -171,7 +172,7 @@ class _Services:
         if config.enable_grpc_gateway:
             rooms.append(JsonGateway(self.methods, lambda token: server.identify(Credentials(token))))
         if config.enable_v2:
-            rooms += [V2Keys(server), V2Members(server, self.cluster, config.name)]
+            rooms += [V2Keys(server, self.registry), V2Members(server, self.cluster, config.name)]
         self._rooms = rooms
 
     def identify(self, call: Call) -> None:
@@ -213,6 +214,7 @@ def _start(
     scope.start(raft.run(), name="raft")
     scope.start(raft.tick_forever(), name="tick")
     scope.start(peers.keep_links_alive(), name="links")
+    scope.start(peers.probe(), name="probes")
     scope.start(server.revoke_expired(), name="leases")
     scope.start(server.feed_watchers(), name="watchers")
     scope.start(services.watch.notify_progress(), name="progress")
@@ -251,7 +253,7 @@ async def _run(
     keepalive = config.keepalive
     settings = Settings(config.max_concurrent_streams, keepalive.min_time_s, keepalive.interval_s, keepalive.timeout_s)
     handler = GrpcHandler(services.methods, config.max_request_bytes + REQUEST_OVERHEAD_BYTES, scope, services.identify, settings)
-    metrics.register_grpc(services.registry, handler, config.slow_call_s, config.extensive_metrics)
+    network_metrics.register_grpc(services.registry, handler, config.slow_call_s, config.extensive_metrics)
     http_elsewhere = bool(config.listen_client_http_urls)
     for url in config.listen_client_urls:
         await clients.listen_clients(stack, url, handler, None if http_elsewhere else services.handle_client)

@@ -69,7 +69,7 @@ class Applier:
     def __init__(self, state: State, header: Callable[[int], bytes], wall: Callable[[], float] = lambda: 0.0) -> None:
         self._state = state
         self._wall = wall
-        self.counts = dict.fromkeys(("put", "delete", "range", "txn", "compacted", "granted", "revoked"), 0)
+        self.counts = dict.fromkeys(("put", "delete", "range", "txn", "put_bytes", "compacted", "granted", "revoked"), 0)
         self._header = header
         self._handlers: dict[str, Callable[..., bytes]] = {
             "put": self._put,
@@ -160,6 +160,7 @@ class Applier:
             lease = before.lease if request.ignore_lease else lease
         change = transaction.put(key, value, lease)
         self.counts["put"] += 1
+        self.counts["put_bytes"] += len(key) + len(value)
         lessor = self._state.lessor
         if lease or lessor.leases:
             lessor.attach(key, lease)

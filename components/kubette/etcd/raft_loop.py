@@ -50,7 +50,8 @@ class RaftLoop:
         self._send = send
         self._tick_s = tick_s
         self._wake = asyncio.Event()
-        self.on_synced: Callable[[float], None] = lambda seconds: None  # after each fsync of the log: how long it took
+        self.on_synced: Callable[[float, float], None] = lambda write, fsync: None  # after each: how long both took
+        self.late_heartbeats = 0  # as leader, a tick came too late: the machine is overloaded
         self._proposals: deque[tuple[int, bytes]] = deque()
         self._campaign_alone = False
         self._held = False  # the last attempt to propose was dropped: wait for a tick
@@ -119,6 +120,8 @@ class RaftLoop:
         while True:
             following = max(following + self._tick_s, loop.time())
             await asyncio.sleep(following - loop.time())
+            if loop.time() - following > self._tick_s and self.node.raft.role is Role.LEADER:
+                self.late_heartbeats += 1
             self.node.tick()
             self._held = False
             self._after_input()
@@ -209,12 +212,19 @@ class RaftLoop:
 
     async def _sync(self) -> None:
         loop = asyncio.get_running_loop()
-        self.on_synced(await loop.run_in_executor(self._disk, self._timed_sync, loop.time))
+        self.on_synced(*await loop.run_in_executor(self._disk, self._timed_sync, loop.time))
 
-    def _timed_sync(self, now: Callable[[], float]) -> float:
+    @property
+    def written_bytes(self) -> int:
+        """Of the log, since the start."""
+        return self._wal.written_bytes
+
+    def _timed_sync(self, now: Callable[[], float]) -> tuple[float, float]:
         began = now()
+        self._wal.flush()
+        written = now()
         self._wal.sync()
-        return now() - began
+        return written - began, now() - written
 
     async def _record_snapshot(self) -> None:
         assert self._finished_snapshot is not None

@@ -19,6 +19,7 @@ from kubette.etcd.apply import Applier, State
 from kubette.etcd.auth import READ, ROOT, Caller
 from kubette.etcd.jwt_tokens import JwtTokens
 from kubette.etcd.lessor import Lessor
+from kubette.etcd.measures import Measures
 from kubette.etcd.mvcc.store import Store
 from kubette.etcd.mvcc.watchers import WatcherHub
 from kubette.etcd.raft_loop import RaftLoop
@@ -100,7 +101,7 @@ class Server:
         self.leases_renewed = 0
         self.slow_applies = 0
         self.installing = False  # a snapshot of the leader's
-        self.on_saved: Callable[[float], None] = lambda seconds: None  # after each snapshot: how long it took
+        self.measures = Measures(clock.monotonic)
         self.on_members_changed: list[Callable[[], None]] = []
         self.removed = asyncio.Event()  # this member is no longer one
         self.sync_watchers = asyncio.Event()
@@ -286,6 +287,7 @@ class Server:
             self._read_flight, self._read_queue, self._read_blocked_since = None, [], 0.0
             return
         if context and now - asked > READ_RETRY_S:
+            self.measures.counts["slow_read_indexes"] += 1
             self._read_queue = futures + self._read_queue
             self._begin_reads()
 
@@ -341,7 +343,12 @@ class Server:
 
     def _apply_normal(self, data: bytes, now: float) -> None:
         request = _request_of(data)
-        result = self.applier.apply(request, now)
+        if request.HasField("compaction"):
+            began = self.clock.monotonic()
+            result = self.applier.apply(request, now)
+            self.measures.compacted(self.clock.monotonic() - began)
+        else:
+            result = self.applier.apply(request, now)
         future = self._waiting.pop(request.header.ID, None)
         if future is not None and not future.done():
             if isinstance(result, RpcError):
@@ -350,6 +357,7 @@ class Server:
                 future.set_result(result)
         if request.HasField("lease_grant"):
             self.lease_wake.set()
+            self.measures.observe("lease_ttl", request.lease_grant.TTL)
 
     def _apply_conf_change(self, entry: Entry) -> None:
         change, context, change_id = raft_codec.conf_change_of(entry)
@@ -458,7 +466,8 @@ class Server:
         if error is not None:
             log.error("Failed to save a snapshot", err=error, index=snapshot.index)
             return
-        self.on_saved(self.clock.monotonic() - began)
+        for short in ("commit", "commit_write", "snap_save", "snap_marshal"):  # the database is written with each snapshot, and only then
+            self.measures.observe(short, self.clock.monotonic() - began)
         log.info("Saved snapshot", index=snapshot.index, term=snapshot.term)
         self.raft.snapshot_saved(snapshot, max(snapshot.index - self.limits.catch_up_entries, 0))
 

@@ -7,16 +7,19 @@ having been removed is refused with upstream's status.
 """
 
 import asyncio
+import datetime
 import json
 import os
 import ssl
 import struct
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from kubette.component_base import logs
+from kubette.component_base.metrics import Histogram
 from kubette.etcd import raft_codec, snapshotter
 from kubette.etcd.membership import Member
 from kubette.etcd.rim import http1
@@ -30,6 +33,10 @@ log = logs.logger(__name__)
 
 STREAM_PATH = "/raft/stream/message/"
 SNAPSHOT_PATH = "/raft/snapshot"
+PIPELINE_PATH = "/raft"
+PROBING_PATH = "/raft/probing"
+PROBE_S = 5.0
+MIN_CLUSTER_VERSION = "3.0.0"
 MAX_MESSAGE_BYTES = 512 << 20
 MAX_SNAPSHOT_MESSAGE_BYTES = 1 << 20
 MAX_QUEUED_BYTES = 64 << 20  # for one member that does not read; then its stream is cut
@@ -54,6 +61,7 @@ class Peer:
     active: bool = False  # its messages reach us
     snapshot_under_way: bool = False
     at: int = 0  # which of its URLs is in use
+    counts: Counter[str] = field(default_factory=Counter)  # bytes and mishaps, for /metrics
 
 
 class Transport:
@@ -77,6 +85,18 @@ class Transport:
         self._context = context
         self._scope = scope
         self._peers: dict[int, Peer] = {}
+        self.round_trip = Histogram(
+            "etcd_network_peer_round_trip_time_seconds", "Round-Trip-Time histogram between peers", ("To",), tuple(0.0001 * 2**n for n in range(16))
+        )
+        self.snapshot_sent, self.snapshot_received = (
+            Histogram(
+                f"etcd_network_snapshot_{way}_total_duration_seconds",
+                f"Total latency distributions of v3 snapshot {way}s",
+                (label,),
+                tuple(0.1 * 2**n for n in range(10)),
+            )
+            for way, label in (("send", "To"), ("receive", "From"))
+        )
         self.question: Callable[[Request], asyncio.Future[Response] | None]
 
     # Members
@@ -106,6 +126,10 @@ class Transport:
         """Which peers are heard of."""
         return {node: peer.active for node, peer in self._peers.items()}
 
+    def counts(self, what: str) -> dict[tuple[str, ...], float]:
+        """By peer: `sent`, `received` (bytes), `send_failures`, `receive_failures`, `disconnects`, `snapshots_sent`, …; those that happened."""
+        return {(f"{node:x}",): float(peer.counts[what]) for node, peer in self._peers.items() if peer.counts[what]}
+
     # Sending
 
     def send(self, messages: Sequence[Message]) -> list[Message]:
@@ -123,11 +147,13 @@ class Transport:
                 continue
             writer = peer.writer
             if writer is None:
+                peer.counts["send_failures"] += 1
                 self._unreachable(peer)
                 dropped.append(message)
                 continue
             data = raft_codec.message_bytes(message)
             writer.write(_LENGTH.pack(len(data)) + data)
+            peer.counts["sent"] += len(data)
             peer.idle = False
             if writer.transport.get_write_buffer_size() > MAX_QUEUED_BYTES:
                 log.warning("Cut a peer that does not read", peer=f"{peer.id:x}")
@@ -148,9 +174,31 @@ class Transport:
                     peer.writer.write(_LENGTH.pack(len(_LINK_HEARTBEAT)) + _LINK_HEARTBEAT)
                 peer.idle = True
 
+    async def probe(self) -> None:
+        """Ask every member how it is, from time to time: that is the round-trip time of /metrics (upstream's prober)."""
+        while True:
+            await asyncio.sleep(PROBE_S)
+            for peer in list(self._peers.values()):
+                try:
+                    async with asyncio.timeout(QUESTION_TIMEOUT_S):
+                        await self._probe(peer)
+                except (OSError, TimeoutError, asyncio.IncompleteReadError, ValueError) as error:
+                    log.v(2, "prober detected unhealthy status", remote_peer_id=f"{peer.id:x}", err=str(error) or type(error).__name__)
+
+    async def _probe(self, peer: Peer) -> None:
+        reader, writer = await self._dial(peer)
+        try:
+            began = asyncio.get_running_loop().time()
+            writer.write(self._head("GET", PROBING_PATH, peer, {"Connection": "close"}))
+            await _read_answer(reader)
+            self.round_trip.observe(asyncio.get_running_loop().time() - began, f"{peer.id:x}")
+        finally:
+            writer.close()
+
     async def _send_snapshot(self, peer: Peer, message: Message) -> None:
         """The state as of now, which is at least as new as what Raft asked for."""
         failed = True
+        began = asyncio.get_running_loop().time()
         try:
             image = self._server.capture()
             body = raft_codec.message_bytes(message._replace(snapshot=image.snapshot))
@@ -174,6 +222,9 @@ class Transport:
             log.warning("Failed to send a snapshot", peer=f"{peer.id:x}", err=str(error) or type(error).__name__)
         finally:
             peer.snapshot_under_way = False
+            peer.counts["snapshots_failed" if failed else "snapshots_sent"] += 1
+            if not failed:
+                self.snapshot_sent.observe(asyncio.get_running_loop().time() - began, f"{peer.id:x}")
             self._server.node.report_snapshot(peer.id, failed)
             self._server.raft.nudge()
 
@@ -187,9 +238,11 @@ class Transport:
                 await self._receive(peer)
                 failures = 0
             except (OSError, TimeoutError, asyncio.IncompleteReadError, ValueError) as error:
+                peer.counts["receive_failures"] += 1
                 log.v(2, "Lost a peer", peer=f"{peer.id:x}", err=str(error) or type(error).__name__)
             if peer.active:
                 peer.active = False
+                peer.counts["disconnects"] += 1
                 failures = 0
                 log.info("Peer became inactive", peer=f"{peer.id:x}")
             peer.at += 1
@@ -215,6 +268,7 @@ class Transport:
                     data = await reader.read(1 << 20)
                 if not data:
                     return
+                peer.counts["received"] += len(data)
                 buffer = buffer + data if buffer else data
                 messages, buffer = _split(buffer)
                 if messages:
@@ -230,7 +284,7 @@ class Transport:
             "Host": urlsplit(peer.urls[peer.at % len(peer.urls)]).netloc,
             "X-Server-From": f"{self._server.member_id:x}",
             "X-Server-Version": self._version,
-            "X-Min-Cluster-Version": "3.0.0",
+            "X-Min-Cluster-Version": MIN_CLUSTER_VERSION,
             "X-Etcd-Cluster-ID": f"{self._server.cluster_id:x}",
             "X-Raft-To": f"{peer.id:x}",
             "X-PeerURLs": ",".join(self._own_urls),
@@ -253,6 +307,11 @@ class Transport:
             return self._stream(request)
         if request.path == SNAPSHOT_PATH:
             return await self._receive_snapshot(request)
+        if request.path == PIPELINE_PATH:
+            return self._receive_one(request)
+        if request.path == PROBING_PATH:
+            now = datetime.datetime.fromtimestamp(self._server.clock.wall(), datetime.UTC).isoformat().replace("+00:00", "Z")
+            return Response(body=json.dumps({"OK": True, "Now": now}).encode() + b"\n", headers={"Content-Type": "application/json"})
         if request.path == "/members":
             members = [json.loads(_member_json(member)) for member in self._server.state.membership.sorted()]
             return Response(body=json.dumps(members).encode() + b"\n", headers={"Content-Type": "application/json"})
@@ -262,6 +321,8 @@ class Transport:
         """Who asks; refused unless it is a member of this cluster that means this member."""
         if request.headers.get("x-etcd-cluster-id") != f"{self._server.cluster_id:x}":
             raise BadRequest(412, "cluster ID mismatch")
+        if not _is_compatible(request.headers.get("x-server-version", "2.0.0"), request.headers.get("x-min-cluster-version", "2.0.0"), self._version):
+            raise BadRequest(412, "incompatible version")
         if request.headers.get("x-raft-to") != f"{self._server.member_id:x}":
             raise BadRequest(412, "raft message target mismatch")
         try:
@@ -296,10 +357,23 @@ class Transport:
 
         return Response(200, headers={"Content-Type": "application/octet-stream"}, takeover=run)
 
+    def _receive_one(self, request: Request) -> Response:
+        """A single message (upstream's pipeline, for what does not fit its streams)."""
+        if request.method != "POST":
+            return Response(405, b"Method Not Allowed\n", {"Allow": "POST"})
+        self._check(request)
+        try:
+            message = raft_codec.message_from(request.body)
+        except ValueError:
+            raise BadRequest(400, "error unmarshalling raft message") from None
+        self._server.raft.step([message])
+        return Response(204)
+
     async def _receive_snapshot(self, request: Request) -> Response:
+        began = asyncio.get_running_loop().time()
         if request.method != "POST":
             return Response(405, b"Method Not Allowed\n", {"Allow": "POST"}, close=True)
-        self._check(request)
+        sender = self._check(request)
         reader, left = request.reader, request.content_length
         (length,) = _LENGTH.unpack(await reader.readexactly(8))
         if length > MAX_SNAPSHOT_MESSAGE_BYTES or length + 8 > left:
@@ -323,8 +397,14 @@ class Transport:
                 file.write(chunk)
                 left -= len(chunk)
             file.flush()
-            await asyncio.get_running_loop().run_in_executor(None, os.fsync, file.fileno())
+            with self._server.measures.timed("received_fsync"):
+                await asyncio.get_running_loop().run_in_executor(None, os.fsync, file.fileno())
         temporary.replace(path)
+        took = asyncio.get_running_loop().time() - began
+        self._server.measures.observe("received_save", took)
+        self.snapshot_received.observe(took, f"{sender:x}")
+        if sender in self._peers:
+            self._peers[sender].counts["snapshots_received"] += 1
         log.info("Received snapshot", index=message.snapshot.index)
         self._server.raft.step([message])
         return Response(204)
@@ -430,3 +510,15 @@ def _split(buffer: bytes) -> tuple[list[Message], bytes]:
         if message.from_:  # otherwise it only kept the link alive
             messages.append(message)
     return messages, buffer[at:]
+
+
+def _is_compatible(server: str, min_cluster: str, own: str) -> bool:
+    """Whether a member of version `server`, which can live with clusters from `min_cluster` on, and we can be in one cluster."""
+    return _minor(server) >= _minor(MIN_CLUSTER_VERSION) and _minor(min_cluster) <= _minor(own)
+
+
+def _minor(version: str) -> tuple[int, int]:
+    parts = version.split(".")
+    if len(parts) < 2 or not parts[0].isdigit() or not parts[1].isdigit():
+        return (0, 0)
+    return int(parts[0]), int(parts[1])

@@ -163,6 +163,7 @@ class V2Store:
         for name in ("0", "1"):
             self.root.children[name] = Node(f"/{name}", 0, 0)
         self.stats: dict[str, int] = dict.fromkeys(_STATS, 0)
+        self.watch_requests = 0
         self._history: deque[Event] = deque(maxlen=HISTORY)
         self._watchers: dict[str, dict[Watcher, None]] = {}
         self._expiring: SortedList = SortedList()  # of (expiration, path)
@@ -366,6 +367,7 @@ class V2Store:
     def watch(self, key: str, recursive: bool, stream: bool, since: int, wake: Callable[[], None]) -> Watcher:
         """A watcher from index `since` on (0: from now on). Raises V2Error when the history does not reach back that far."""
         key = clean(key)
+        self.watch_requests += 1
         since = since or self.current + 1
         watcher = Watcher(key, recursive, stream, since, self.current, wake)
         for event in self._scan(key, recursive, since):

@@ -261,6 +261,7 @@ class Wal:
         self._state = HardState()
         self._buffer: list[bytes] = []
         self.last_index = 0
+        self.written_bytes = 0
         self.fsyncs = True  # `--unsafe-no-fsync` turns it off
         self.max_files = 5  # segments kept although a snapshot covers them (0: all)
 
@@ -340,6 +341,7 @@ class Wal:
             return
         data = b"".join(self._buffer)
         self._buffer.clear()
+        self.written_bytes += len(data)
         view = memoryview(data)
         while view:
             written = os.pwrite(self._fd, view, self._offset)

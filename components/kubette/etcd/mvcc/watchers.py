@@ -118,6 +118,10 @@ class WatcherHub:
     def has_unsynced(self) -> bool:
         return bool(self._unsynced)
 
+    def backlog(self) -> int:
+        """Revisions that the unsynced watchers have yet to look at."""
+        return sum(max(0, self.store.current + 1 - watcher.next_revision) for watcher in self._unsynced)
+
     def sync(self) -> bool:
         """Feed every unsynced watcher one batch from history; answers whether any of them made progress."""
         progressed = False

@@ -48,6 +48,7 @@ Streaming = Callable[[MessageStream], Coroutine[Any, Any, None]]
 _RESPONSE = b"\x88" + hpack.encode([(b"content-type", b"application/grpc")])
 _OK_TRAILERS = hpack.encode([(b"grpc-status", b"0"), (b"grpc-message", b"")])
 _NOT_GRPC = hpack.encode([(b":status", b"415")])
+MAX_CLIENT_VERSIONS = 100  # told apart: the header is the client's to write
 MAX_QUEUED = 1024  # messages a client may send ahead on a stream
 
 
@@ -81,6 +82,7 @@ class Call:
         "observe",
         "over",
         "path",
+        "sent",
         "stream",
         "task",
         "when_drained",
@@ -101,6 +103,7 @@ class Call:
         self._responded = False
         self.path = b""
         self.handled: dict[tuple[bytes, int], int] | None = None  # where the end is counted
+        self.sent: dict[bytes, int] | None = None  # where a stream's messages are counted
         self.began = 0.0
         self.observe: Callable[[Call, int, float], None] | None = None  # hears of the end: status, and seconds it took
 
@@ -129,6 +132,8 @@ class Call:
         if not self._responded:
             self._responded = True
             self.stream.send_headers(_RESPONSE)
+        if self.sent is not None:
+            self.sent[self.path] = self.sent.get(self.path, 0) + 1
         self.stream.send_data(b"\0" + len(message).to_bytes(4, "big") + message)
 
     @property
@@ -237,18 +242,23 @@ class GrpcHandler:
         self._scope = scope
         self._identify = identify  # called before a method is
         self.started: dict[bytes, int] = {}  # calls by path, of methods that there are
+        self.received_messages: dict[bytes, int] = {}  # messages of streams, by path
+        self.sent_messages: dict[bytes, int] = {}
+        self.clients: dict[tuple[bytes, bool], int] = {}  # calls by the client's API version, and whether they stream
         self.handled: dict[tuple[bytes, int], int] = {}  # calls by path and status
         self.received_bytes = 0
         self.sent_bytes = 0
         self.observe: Callable[[Call, int, float], None] | None = None  # each call's end
 
     def opened(self, stream: Stream, headers: list[Header], ended: bool) -> None:
-        path = content_type = b""
+        path = content_type = client = b""
         for name, value in headers:
             if name == b":path":
                 path = value
             elif name == b"content-type":
                 content_type = value
+            elif name == b"client-api-version":
+                client = value
         if not content_type.startswith(b"application/grpc"):
             stream.send_headers(_NOT_GRPC, end=True)
             return
@@ -265,8 +275,12 @@ class GrpcHandler:
         if self.observe is not None:
             call.observe, call.began = self.observe, asyncio.get_running_loop().time()
         self.started[path] = self.started.get(path, 0) + 1
+        key = (client, method.streaming is not None)
+        if key in self.clients or len(self.clients) < MAX_CLIENT_VERSIONS:
+            self.clients[key] = self.clients.get(key, 0) + 1
         stream.context = call
         if method.streaming is not None:
+            call.sent = self.sent_messages
             self._identify(call)
             call.task = self._scope.start(self._run_streaming(call, method.streaming), name="grpc stream")
         if ended:
@@ -279,6 +293,7 @@ class GrpcHandler:
         try:
             messages = call.feed(data, self._max_message) if data else []
             if call.method.streaming is not None:
+                self.received_messages[call.path] = self.received_messages.get(call.path, 0) + len(messages)
                 for message in messages:
                     call.deliver(message)
                 if ended:

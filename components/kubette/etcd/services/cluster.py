@@ -120,6 +120,7 @@ class Cluster:
         if leader is None or learner is None or learner.match < leader.match * LEARNER_READY:
             raise errors.error(errors.LEARNER_NOT_READY)
         await self._change(ConfChangeType.ADD_NODE, node, membership.promotion_context(members.members[node]))
+        self._server.measures.counts["learner_promotions"] += 1
 
     async def _change(self, kind: ConfChangeType, node: int, context: bytes) -> None:
         change_id = self._server.new_change_id()

@@ -13,6 +13,7 @@ from kubette.etcd_api import rpc_pb2 as pb
 from kubette.etcd_api.errors import Code, RpcError
 
 _JSON = {"Content-Type": "application/json"}
+_TEXT = {"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff"}
 
 
 class Health:
@@ -24,17 +25,28 @@ class Health:
         self._registry = registry
         self._succeeded = registry.counter("etcd_server_health_success", "The total number of successful health checks")
         self._failed = registry.counter("etcd_server_health_failures", "The total number of failed health checks")
+        self._result = registry.gauge("etcd_server_healthcheck", "The result of each kind of healthcheck.", ("type", "name"))
+        self._results = registry.counter(
+            "etcd_server_healthchecks_total", "The total number of each kind of healthcheck.", ("type", "name", "status")
+        )
+        self._scrapes = registry.counter("promhttp_metric_handler_requests_total", "Total number of scrapes by HTTP status code.", ("code",))
+        for code in ("200", "500", "503"):
+            self._scrapes.inc(code, by=0)
+        # A scrape is answered in one go: while it is rendered, it is the one.
+        registry.function("promhttp_metric_handler_requests_in_flight", "Current number of scrapes being served.", lambda: 1.0)
 
     async def handle(self, request: Request) -> Response:
-        if request.method not in ("GET", "HEAD"):
+        if request.method != "GET":
             return Response(405, b"Method Not Allowed\n", {"Allow": "GET"})
         if request.path == "/health":
             return await self._health(parse_qs(request.query))
         if request.path == "/version":
-            body = {"etcdserver": self._version, "etcdcluster": self._server.state.membership.version or "not_decided", "storage": "3.6.0"}
-            return Response(body=json.dumps(body, separators=(",", ":")).encode(), headers=_JSON)
+            versions = {"etcdserver": self._version, "etcdcluster": self._server.state.membership.version or "not_decided", "storage": "3.6.0"}
+            return Response(body=json.dumps(versions, separators=(",", ":")).encode(), headers=_JSON)
         if request.path == "/metrics":
-            return Response(body=self._registry.render().encode(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+            body = self._registry.render().encode()
+            self._scrapes.inc("200")
+            return Response(body=body, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
         if request.path == "/livez" or request.path.startswith("/livez/"):
             return await self._checks(request, ["serializable_read"])
         if request.path == "/readyz" or request.path.startswith("/readyz/"):
@@ -48,51 +60,47 @@ class Health:
             name = pb.AlarmType.Name(kind)  # type: ignore[arg-type]
             if name not in excluded:
                 reason = f"ALARM {name}"
-        if not reason and not self._server.lead:
-            reason = "RAFT NO LEADER"
-        if not reason and query.get("serializable", ["false"])[0] != "true":
-            reason = await self._read_fails()
+        serializable = query.get("serializable", [""])[0] == "true"
+        if not reason and not serializable:
+            failure = await self._read_failure() if self._server.lead else ""
+            reason = (failure and f"RANGE ERROR:{failure}") if self._server.lead else "RAFT NO LEADER"
         (self._failed if reason else self._succeeded).inc()
         body = json.dumps({"health": "false" if reason else "true", "reason": reason}, separators=(",", ":")).encode()
-        return Response(503 if reason else 200, body, _JSON)
+        return Response(503, body + b"\n", _TEXT) if reason else Response(200, body, _JSON)
 
-    async def _read_fails(self) -> str:
+    async def _read_failure(self) -> str:
         """Why a linearizable read does not work; empty when it does."""
         try:
             await self._server.linearizable()
         except RpcError as error:
-            return f"RANGE ERROR:{error.message}"
+            return error.message
         return ""
 
     async def _check(self, name: str) -> str:
         if name == "data_corruption":
             return "alarm activated: CORRUPT" if self._server.state.has_alarm(pb.CORRUPT) else ""
         if name == "linearizable_read":
-            reason = await self._read_fails()
-            return reason and f"range error: {reason}"
+            return await self._read_failure()
         if name == "non_learner":
             return "not supported for learner" if self._server.is_learner else ""
         return ""
 
     async def _checks(self, request: Request, names: list[str]) -> Response:
         endpoint, _, wanted = request.path.strip("/").partition("/")
-        if wanted:
-            if wanted not in names:
-                return Response(404, b"404 page not found\n")
-            names = [wanted]
         query = parse_qs(request.query, keep_blank_values=True)
-        excluded = query.get("exclude", [])
-        lines, failed = [], False
+        if wanted and wanted not in names:
+            return Response(404, b"404 page not found\n", _TEXT)
+        names = [wanted] if wanted else [name for name in names if name not in query.get("exclude", ())]
+        lines, failed = "", False
         for name in names:
-            if name in excluded:
-                lines.append(f"[+]{name} excluded: ok")
-                continue
             reason = await self._check(name)
-            lines.append(f"[-]{name} failed: {reason}" if reason else f"[+]{name} ok")
             failed |= bool(reason)
+            lines += f"[-]{name} failed: {reason}\n" if reason else f"[+]{name} ok\n"
+            self._result.set(0.0 if reason else 1.0, endpoint, name)
+            self._results.inc(endpoint, name, "error" if reason else "success")
         if failed:
-            return Response(503, ("\n".join(lines) + f"\n{endpoint} check failed\n").encode())
-        return Response(body=("\n".join([*lines, "ok"]) + "\n").encode() if "verbose" in query else b"ok\n")
+            return Response(503, f"{lines}\n".encode(), _TEXT)
+        return Response(body=((lines if "verbose" in query else "") + "ok\n").encode(), headers=_TEXT)
 
 
 class Questions:

@@ -69,19 +69,21 @@ class Maintenance:
         self._server.check_admin()
         # The store lives in memory and its file is always written without holes: what is left is the high-water mark.
         state = self._server.state
-        state.high_water = state.size_in_use
+        with self._server.measures.timed("defragment"):
+            state.high_water = state.size_in_use
         return bytes_field(1, self._server.header_now())
 
     def hash(self, body: bytes) -> bytes:
         """Of the whole database, member-specific buckets left out (upstream's definition leaves out `meta`'s position)."""
         self._server.check_admin()
         crc = 0
-        for name, items in sorted(self._server.capture().buckets().items()):
-            if name == b"meta":
-                continue
-            crc = google_crc32c.extend(crc, name)
-            for key, value in items:
-                crc = google_crc32c.extend(google_crc32c.extend(crc, key), value)
+        with self._server.measures.timed("hash"):
+            for name, items in sorted(self._server.capture().buckets().items()):
+                if name == b"meta":
+                    continue
+                crc = google_crc32c.extend(crc, name)
+                for key, value in items:
+                    crc = google_crc32c.extend(google_crc32c.extend(crc, key), value)
         return bytes_field(1, self._server.header_now()) + int_field(2, crc)
 
     async def hash_kv(self, body: bytes) -> bytes:
@@ -89,7 +91,8 @@ class Maintenance:
         at = pb.HashKVRequest.FromString(body).revision
         store = self._server.state.store
         try:
-            crc = store.hash_kv(at)
+            with self._server.measures.timed("hash_revision"):
+                crc = store.hash_kv(at)
         except CompactedError:
             raise errors.error(errors.COMPACTED) from None
         except FutureRevisionError:
@@ -101,9 +104,9 @@ class Maintenance:
         """The database as a bbolt file, then its SHA-256 as the last 32 bytes."""
         await call.receive()
         self._server.check_admin()
-        image = self._server.capture()
         loop = asyncio.get_running_loop()
-        with tempfile.TemporaryFile() as file:
+        with self._server.measures.timed("backup"), tempfile.TemporaryFile() as file:
+            image = self._server.capture()
             size = await loop.run_in_executor(None, snapshotter.stream_database, file, image)
             file.seek(0)
             await self._stream(call, file, size)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
+from kubette.component_base.metrics import Registry
 from kubette.etcd import v2_apply
 from kubette.etcd.rim.http1 import Request, Response
 from kubette.etcd.server import Server
@@ -44,8 +45,14 @@ _SETTERS = ("set", "compareAndSwap", "create", "update")
 class V2Keys:
     """One instance a server."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, registry: Registry) -> None:
         self._server = server
+        received = "Counter of requests received into the system (successfully parsed and authd)."
+        failed = "Counter of handle failures of requests (non-watches), by method (GET/PUT etc.) and code (400, 500 etc.)."
+        took = "Bucketed histogram of processing time (s) of successfully handled requests (non-watches), by method (GET/PUT etc.)."
+        self._received = registry.counter("etcd_http_received_total", received, ("method",))
+        self._failed = registry.counter("etcd_http_failed_total", failed, ("method", "code"))
+        self._seconds = registry.histogram("etcd_http_successful_duration_seconds", took, ("method",), tuple(0.0005 * 2**n for n in range(13)))
 
     async def handle(self, request: Request) -> Response | None:
         """None when the path is somebody else's."""
@@ -69,9 +76,17 @@ class V2Keys:
     async def _handle(self, request: Request) -> Response:
         form = _form(request)
         message = _parse(request, form, self._server.clock.wall())
+        method = "QGET" if message.Method == "GET" and message.Quorum else message.Method
+        self._received.inc(method)
         if message.Wait:
             return self._watch(message)
-        answer = json.loads(await self._do(message))
+        began = self._server.clock.monotonic()
+        try:
+            answer = json.loads(await self._do(message))
+        except V2Error as error:
+            self._failed.inc(method, str(_STATUS.get(error.v2_code, 400)))
+            raise
+        self._seconds.observe(self._server.clock.monotonic() - began, method)
         event = answer["event"]
         if form.get("noValueOnSuccess") in _TRUE and event["action"] in _SETTERS:
             event = {"action": event["action"]}

@@ -64,12 +64,14 @@ class Watch:
         self._cache = EventCache()
         self._progress_interval_s = progress_interval_s
         self._streams: dict[_Stream, None] = {}
+        self._ended_events = 0  # sent on streams that are gone
 
     def methods(self) -> dict[bytes, Method]:
         return {b"/etcdserverpb.Watch/Watch": Method(streaming=self.watch)}
 
     def statistics(self) -> dict[str, int]:
-        return {"streams": len(self._streams), **self._server.state.hub.statistics()}
+        sent = self._ended_events + sum(stream.sent_events for stream in self._streams)
+        return {"streams": len(self._streams), "events": sent, **self._server.state.hub.statistics()}
 
     async def watch(self, call: MessageStream) -> None:
         stream = _Stream(self._server, self._cache, call)
@@ -82,6 +84,7 @@ class Watch:
             await asyncio.get_running_loop().create_future()
         finally:
             del self._streams[stream]
+            self._ended_events += stream.sent_events
             stream.close()
 
     def fail_leaderless(self) -> None:
@@ -113,6 +116,7 @@ class _Stream:
         self._call = call
         self._watches: dict[int, _Watch] = {}
         self._next_id = 0
+        self.sent_events = 0
         self.progress_wanted = False
         self.requires_leader = call.header(b"hasleader") == b"true"
 
@@ -184,6 +188,7 @@ class _Stream:
 
     def send(self, watch_id: int, at: int, events: Sequence[bytes], fragment: bool) -> None:
         head = self._header(at) + int_field(2, watch_id)
+        self.sent_events += len(events)
         if not fragment or sum(map(len, events)) <= FRAGMENT_BYTES:
             self._call.send(head + b"".join(events))
             return
