@@ -18,8 +18,6 @@ from kubette.client.rest import FAILURES
 from kubette.kubeadm import cluster_api, kubeconfigs
 from kubette.kubeadm.config import ConfigError, parse_token
 
-TIMEOUT_S = 300.0
-
 
 def jws_signature(kubeconfig: str, token: str) -> str:
     """The detached JWS (RFC 7515, HS256) that the bootstrap signer puts beside the kubeconfig."""
@@ -50,7 +48,7 @@ def check_pin(ca: bytes, pins: list[str]) -> None:
         )
 
 
-async def discover(endpoint: str, token: str, pins: list[str], timeout_s: float = TIMEOUT_S) -> tuple[str, bytes]:
+async def discover(endpoint: str, token: str, pins: list[str], timeout_s: float) -> tuple[str, bytes]:
     """(server URL, CA bundle) of the cluster behind `host:port`. Raises ConfigError."""
     token_id, _ = parse_token(token)
     signature_key = f"jws-kubeconfig-{token_id}"

@@ -10,20 +10,11 @@ import yaml
 
 from kubette.api import releases
 from kubette.component_base import flags
-from kubette.kubeadm import config, schemas
+from kubette.kubeadm import config, schemas, timeouts
 from kubette.kubeadm.config import Cluster, ConfigError
 
 _COMPONENT_GROUPS = {"KubeletConfiguration": "kubelet.config.k8s.io", "KubeProxyConfiguration": "kubeproxy.config.k8s.io"}
 PLACEHOLDER_TOKEN = "abcdef.0123456789abcdef"
-TIMEOUTS = {
-    "controlPlaneComponentHealthCheck": "4m0s",
-    "discovery": "5m0s",
-    "etcdAPICall": "2m0s",
-    "kubeletHealthCheck": "4m0s",
-    "kubernetesAPICall": "1m0s",
-    "tlsBootstrap": "5m0s",
-    "upgradeManifests": "5m0s",
-}
 # Fields of which one value is implemented; any other is refused in the words of field.NotSupported.
 _ONLY: dict[str, Any] = {
     "encryptionAlgorithm": "RSA-2048",
@@ -36,11 +27,7 @@ _ONLY: dict[str, Any] = {
     "scheduler.extraEnvs": [],
     "nodeRegistration.imagePullPolicy": "IfNotPresent",
     "nodeRegistration.imagePullSerial": True,
-    "patches.directory": "",
-    "dryRun": False,
     "caCertPath": f"{config.PKI_DIR}/ca.crt",
-    "discovery.timeout": "5m0s",
-    **{f"timeouts.{name}": value for name, value in TIMEOUTS.items()},
 }
 
 
@@ -90,6 +77,8 @@ def load(text: str) -> Documents:
                     "'kubeadm config migrate --old-config old-config-file --new-config new-config-file', "
                     "which will write the new, similar spec using a newer API version."
                 )
+            if version not in schemas.versions_of(kind):
+                raise ConfigError(f'no kind "{kind}" is registered for version "{group}/{version}"')
             found[kind] = _decode(part, kind, version)
         elif _COMPONENT_GROUPS.get(kind) == group:
             found[kind] = part
@@ -151,7 +140,7 @@ def init_defaults(kubernetes_version: str) -> list[dict[str, Any]]:
         "kind": "InitConfiguration",
         "localAPIEndpoint": {"advertiseAddress": "1.2.3.4", "bindPort": config.API_PORT},
         "nodeRegistration": _registration("node"),
-        "timeouts": TIMEOUTS,
+        "timeouts": timeouts.DEFAULTS,
     }
     cluster = Cluster(f"v{releases.parse(kubernetes_version).major}.{releases.parse(kubernetes_version).minor}.0").to_dict()
     return [init, cluster | {"kubernetesVersion": cluster["kubernetesVersion"].removeprefix("v")}]
@@ -167,7 +156,7 @@ def join_defaults(node_name: str) -> list[dict[str, Any]]:
             "discovery": {"bootstrapToken": token, "tlsBootstrapToken": PLACEHOLDER_TOKEN},
             "kind": "JoinConfiguration",
             "nodeRegistration": _registration(node_name),
-            "timeouts": TIMEOUTS,
+            "timeouts": timeouts.DEFAULTS,
         }
     ]
 

@@ -7,11 +7,11 @@ from kubette.client import resources
 from kubette.client.rest import Client
 from kubette.etcd_client.client import Client as EtcdClient
 from kubette.etcd_client.errors import EtcdError
+from kubette.kubeadm import timeouts
 from kubette.kubeadm.phases import control_plane
 from kubette.kubeadm.phases.context import Context, PhaseError
 
 _ANNOTATION = "kubeadm.kubernetes.io/etcd.advertise-client-urls"
-_TIMEOUT_S = 240.0
 _PAUSE_S = 0.2
 _HEALTH_TIMEOUT_S = 30.0
 _ANSWER_TIMEOUT_S = 5.0
@@ -71,7 +71,7 @@ async def _sick(pki: Path, urls: list[str]) -> list[str]:
 
 async def join(context: Context, client: Client) -> None:
     """Add this machine as a learner, start its etcd, promote it once it has caught up. Raises PhaseError."""
-    deadline = asyncio.get_running_loop().time() + _TIMEOUT_S
+    deadline = asyncio.get_running_loop().time() + context.timeouts["etcdAPICall"]
     address = context.local.advertise_address
     urls = [url for url in await endpoints(client) if address not in url]
     if not urls:
@@ -81,7 +81,9 @@ async def join(context: Context, client: Client) -> None:
         member_id, members = await _add_learner(etcd, peer_url, context.local.node_name, deadline)
         context.say("[etcd] Announced new etcd member joining to the existing etcd cluster")
         control_plane.run_etcd(context, members)
-        context.say("[etcd] Waiting for the new etcd member to join the cluster. This can take up to 4m0s")
+        context.say(
+            "[etcd] Waiting for the new etcd member to join the cluster. This can take up to " + timeouts.text(context.timeouts["etcdAPICall"])
+        )
         await _promote(etcd, member_id, deadline)
 
 

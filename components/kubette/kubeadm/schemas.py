@@ -97,8 +97,57 @@ def _join(version: str) -> dict[str, Any]:
     return fields | ({"dryRun": _B, "timeouts": _TIMEOUTS} if new else {})
 
 
-_KINDS = {"ClusterConfiguration": _cluster, "InitConfiguration": _init, "JoinConfiguration": _join}
+_UPGRADE_NODE = {
+    "certificateRenewal": _B,
+    "dryRun": _B,
+    "etcdUpgrade": _B,
+    "ignorePreflightErrors": _L,
+    "skipPhases": _L,
+    "patches": {"directory": _S},
+    "imagePullPolicy": _S,
+    "imagePullSerial": _B,
+}
+_UPGRADE_CHOICE = {"kubernetesVersion": _S, "allowExperimentalUpgrades": _B, "allowRCUpgrades": _B, "printConfig": _B}
+
+
+def _upgrade(_: str) -> dict[str, Any]:
+    plan = _UPGRADE_CHOICE | {name: _UPGRADE_NODE[name] for name in ("dryRun", "etcdUpgrade", "ignorePreflightErrors")}
+    return {
+        "apply": {**_UPGRADE_CHOICE, **_UPGRADE_NODE, "forceUpgrade": _B},
+        "diff": {"kubernetesVersion": _S, "contextLines": _I},
+        "node": _UPGRADE_NODE,
+        "plan": plan,
+        "timeouts": _TIMEOUTS,
+    }
+
+
+def _reset(_: str) -> dict[str, Any]:
+    return {
+        "certificatesDir": _S,
+        "cleanupTmpDir": _B,
+        "criSocket": _S,
+        "dryRun": _B,
+        "force": _B,
+        "ignorePreflightErrors": _L,
+        "skipPhases": _L,
+        "unmountFlags": _L,
+        "timeouts": _TIMEOUTS,
+    }
+
+
+_KINDS = {
+    "ClusterConfiguration": _cluster,
+    "InitConfiguration": _init,
+    "JoinConfiguration": _join,
+    "ResetConfiguration": _reset,
+    "UpgradeConfiguration": _upgrade,
+}
 KINDS: Final = tuple(_KINDS)
+
+
+def versions_of(kind: str) -> tuple[str, ...]:
+    """The two youngest kinds are of v1beta4 only."""
+    return (LATEST,) if kind in ("ResetConfiguration", "UpgradeConfiguration") else VERSIONS
 
 
 def problems(document: dict[str, Any], version: str, kind: str) -> list[str]:

@@ -16,11 +16,10 @@ import yaml
 
 from kubette.client import resources
 from kubette.client.rest import FAILURES, Client
-from kubette.kubeadm import cluster_api, cluster_state, config, expiration, manifests, pki, renewal
+from kubette.kubeadm import cluster_api, cluster_state, config, expiration, manifests, pki, renewal, timeouts
 from kubette.kubeadm.phases import control_plane
 from kubette.kubeadm.phases.context import Context, PhaseError, write_yaml
 
-TIMEOUT_S = 300.0
 _PAUSE_S = 0.2
 _HASH = "kubernetes.io/config.hash"
 _CERTIFICATES = {
@@ -41,11 +40,13 @@ class Run:
     client: Client
     renew: bool = True
     with_etcd: bool = True
-    timeout_s: float = TIMEOUT_S
+    timeout_s: float = 0.0
     check_etcd: Callable[[], Awaitable[None]] | None = None  # asked before etcd is touched
     replaced: list[str] = field(default_factory=list)
-
     stamp: str = field(default_factory=lambda: datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d-%H-%M-%S"))
+
+    def __post_init__(self) -> None:
+        self.timeout_s = self.timeout_s or self.context.timeouts["upgradeManifests"]
 
     @property
     def backup(self) -> Path:
@@ -74,7 +75,7 @@ def _wanted_etcd(context: Context) -> dict[str, Any]:
     container["command"] = [f"--data-dir={flags['data-dir']}" if word.startswith("--data-dir=") else word for word in container["command"]]
     container["volumeMounts"] = current["spec"]["containers"][0].get("volumeMounts", [])
     body["spec"]["volumes"] = current["spec"].get("volumes", [])
-    return body
+    return context.patches.apply("etcd", body, context.say)
 
 
 def etcd_data_path() -> Path:
@@ -173,7 +174,7 @@ async def _upgrade_one(run: Run, component: str) -> None:
     fresh.replace(current)
     say(f'[upgrade/staticpods] Moving new manifest to "{current}" and backing up old manifest to "{kept}"')
     say("[upgrade/staticpods] Waiting for the kubelet to restart the component")
-    say(f"[upgrade/staticpods] This can take up to {int(run.timeout_s // 60)}m{int(run.timeout_s % 60)}s")
+    say(f"[upgrade/staticpods] This can take up to {timeouts.text(run.timeout_s)}")
     await _wait(run, component, before)
     # The API server may still be looking for an etcd that was just restarted.
     found, _ = await cluster_api.retried(lambda: run.client.list_all(resources.PODS, "kube-system", label_selector=f"component={component}"))
@@ -217,7 +218,7 @@ async def _wait(run: Run, component: str, before: str) -> None:
         except (*FAILURES, TimeoutError) as error:
             reason = str(error)
         await asyncio.sleep(_PAUSE_S)
-    raise TimeoutError(f"{reason} after {int(run.timeout_s // 60)}m{int(run.timeout_s % 60)}s")
+    raise TimeoutError(f"{reason} after {timeouts.text(run.timeout_s)}")
 
 
 def _roll_back(run: Run) -> None:

@@ -2,6 +2,7 @@
 
 import difflib
 import sys
+import textwrap
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +15,11 @@ from kubette.component_base.flags import FlagError, FlagSet
 from kubette.kubeadm import release_words, upgrade_policy, upgrade_report
 from kubette.kubeadm.cli import command_line
 from kubette.kubeadm.cli.command_line import say
-from kubette.kubeadm.config import ConfigError
+from kubette.kubeadm.config import Cluster, ConfigError
 from kubette.kubeadm.upgrade_policy import Allowed
 
 if TYPE_CHECKING:
+    from kubette.kubeadm.phases.context import Context
     from kubette.kubeadm.phases.upgrade import Upgrade
 
 
@@ -31,12 +33,60 @@ def _policy_flags(flag_set: FlagSet) -> None:
     flag_set.bool("allow-release-candidate-upgrades", False, "Show release candidate versions as an upgrade alternative and allow upgrading to them.")
 
 
+def _config_flag(flag_set: FlagSet) -> None:
+    flag_set.string("config", "", "Path to a kubeadm configuration file.")
+
+
 def _work_flags(flag_set: FlagSet) -> None:
+    flag_set.string("patches", "", 'Path to a directory that contains files named "target[suffix][+patchtype].extension".')
     flag_set.bool("certificate-renewal", True, "Perform the renewal of certificates used by component changed during upgrades.")
     flag_set.bool("dry-run", False, "Do not change any state, just output what actions would be performed.")
     flag_set.bool("etcd-upgrade", True, "Perform the upgrade of etcd.")
     if not flag_set.program.endswith("phase"):
         flag_set.strings("skip-phases", (), "List of phases to be skipped.")
+
+
+# What may stand beside --config, and the fields of the configuration that say the same as a flag.
+_BESIDE_CONFIG = {"config", "kubeconfig", "ignore-preflight-errors", "dry-run", "skip-phases", "yes", "v"}
+_FIELDS = {
+    "allowExperimentalUpgrades": "allow_experimental_upgrades",
+    "allowRCUpgrades": "allow_release_candidate_upgrades",
+    "certificateRenewal": "certificate_renewal",
+    "contextLines": "context_lines",
+    "dryRun": "dry_run",
+    "etcdUpgrade": "etcd_upgrade",
+    "forceUpgrade": "force",
+    "printConfig": "print_config",
+}
+
+
+def _configure(options: Any, part: str) -> None:
+    """Put the file of --config where the flags would be: its part for this command and its timeouts. Raises ConfigError."""
+    from kubette.kubeadm import timeouts
+
+    options.timeouts = timeouts.seconds()
+    if not options.config:
+        return
+    mixed = sorted(options.changed - _BESIDE_CONFIG)
+    if mixed:
+        raise ConfigError(f"can not mix '--config' with arguments [{' '.join(mixed)}]")
+    from kubette.kubeadm.cli import config as config_commands
+
+    document = config_commands.load(options.config).by_kind.get("UpgradeConfiguration")
+    if document is None:
+        raise ConfigError(f'no UpgradeConfiguration found in config file "{options.config}"')
+    options.timeouts = timeouts.seconds(document.get("timeouts"))
+    wanted = document.get(part) or {}
+    for name, destination in _FIELDS.items():
+        if wanted.get(name) is not None and destination.replace("_", "-") not in options.changed:
+            setattr(options, destination, wanted[name])
+    for name, destination in (("ignorePreflightErrors", "ignore_preflight_errors"), ("skipPhases", "skip_phases")):
+        if wanted.get(name):
+            setattr(options, destination, [*getattr(options, destination, ()), *wanted[name]])
+    if (wanted.get("patches") or {}).get("directory"):
+        options.patches = wanted["patches"]["directory"]
+    if wanted.get("kubernetesVersion") and not options.args:
+        options.args = [wanted["kubernetesVersion"]]
 
 
 def _allowed(options: Any) -> Allowed:
@@ -59,7 +109,10 @@ def _version(text: str) -> Release:
 def plan(flag_set: FlagSet, words: list[str]) -> int:
     _common_flags(flag_set)
     _policy_flags(flag_set)
+    _config_flag(flag_set)
+    flag_set.bool("print-config", False, "Specifies whether the configuration file that will be used in the upgrade should be printed or not.")
     options = command_line.parse(flag_set, words, arguments=1)
+    _configure(options, "plan")
     command_line.run(_plan(_version(options.args[0]) if options.args else None, options))
     return 0
 
@@ -73,6 +126,7 @@ async def _plan(wanted: Release | None, options: Any) -> None:
         preflight.judge(preflight.root(), _ignored(options), say)
         await cluster_api.reachable(client)
         cluster = await cluster_config.fetch(client, "upgrade/config", say)
+        _print_config(cluster, options)
         await upgrade.check_cluster(client, cluster, _ignored(options), say)
         state = await cluster_state.read(client)
         target, newest = upgrade_policy.stable(state.kubeadm)
@@ -128,12 +182,16 @@ def apply_phase(flag_set: FlagSet, words: list[str]) -> int:
 def _apply_options(flag_set: FlagSet, words: list[str], arguments: int) -> Any:
     _common_flags(flag_set)
     _policy_flags(flag_set)
+    _config_flag(flag_set)
     _work_flags(flag_set)
+    flag_set.bool("print-config", False, "Specifies whether the configuration file that will be used in the upgrade should be printed or not.")
     flag_set.bool("yes", False, "Perform the upgrade and do not prompt for confirmation (non-interactive mode).", shorthand="y")
     flag_set.bool(
         "force", False, "Force upgrading although some requirements might not be met. This also implies non-interactive mode.", shorthand="f"
     )
-    return command_line.parse(flag_set, words, arguments)
+    options = command_line.parse(flag_set, words, arguments)
+    _configure(options, "apply")
+    return options
 
 
 def _apply(options: Any, text: str, work: "Callable[[Upgrade], Awaitable[None]]") -> None:
@@ -153,12 +211,28 @@ def _apply(options: Any, text: str, work: "Callable[[Upgrade], Awaitable[None]]"
         async with cluster_api.connect(Path(options.kubeconfig), say if options.dry_run else None) as client:
             await cluster_api.reachable(client)
             cluster = await cluster_config.fetch(client, words.config_prefix, say)
-            context = await upgrade.context_of(client, replace(cluster, kubernetes_version=wanted), say, options.dry_run)
+            _print_config(cluster, options)
+            context = await upgrade.context_of(client, replace(cluster, kubernetes_version=wanted), say)
+            _equip(context, options)
             asks = not (options.yes or options.force or options.dry_run)
             confirm = _confirm if asks else lambda: None
             await work(upgrade.Upgrade(client, context, releases.parse(version.git_version()), chosen, words, confirm))
 
     command_line.run(run())
+
+
+def _equip(context: "Context", options: Any) -> None:
+    from kubette.kubeadm import patches
+
+    context.dry_run, context.timeouts = options.dry_run, options.timeouts
+    context.patches = patches.load(options.patches, say)
+
+
+def _print_config(cluster: Cluster, options: Any) -> None:
+    if options.print_config:
+        from kubette.kubeadm import cluster_api
+
+        say("[upgrade/config] Configuration used:\n" + textwrap.indent(cluster_api.dump(cluster.to_dict()).rstrip("\n"), "\t"))
 
 
 def _confirm() -> None:
@@ -202,8 +276,11 @@ def node_phase(flag_set: FlagSet, words: list[str]) -> int:
 def _node_options(flag_set: FlagSet, words: list[str], arguments: int) -> Any:
     flag_set.string("kubeconfig", "", "The kubeconfig file to use when talking to the cluster.")
     flag_set.strings("ignore-preflight-errors", (), "A list of checks whose errors will be shown as warnings.")
+    _config_flag(flag_set)
     _work_flags(flag_set)
-    return command_line.parse(flag_set, words, arguments)
+    options = command_line.parse(flag_set, words, arguments)
+    _configure(options, "node")
+    return options
 
 
 def node_config(flag_set: FlagSet, words: list[str]) -> int:
@@ -242,17 +319,20 @@ def _node(options: Any, work: "Callable[[Upgrade], Awaitable[None]]", kubelet_ve
             cluster = await cluster_config.fetch(client, "upgrade", say)
             if kubelet_version:
                 cluster = replace(cluster, kubernetes_version=kubelet_version)
-            context = await upgrade.context_of(client, cluster, say, options.dry_run)
+            context = await upgrade.context_of(client, cluster, say)
+            _equip(context, options)
             own = releases.parse(version.git_version())
-            await work(upgrade.Upgrade(client, context, own, chosen, release_words.of(own.minor)))
+            await work(upgrade.Upgrade(client, context, own, chosen, release_words.of(own.minor), instance=True))
 
     command_line.run(run())
 
 
 def diff(flag_set: FlagSet, words: list[str]) -> int:
     command_line.admin_flags(flag_set)
+    _config_flag(flag_set)
     flag_set.int("context-lines", 3, "How many lines of context in the diff.", shorthand="c")
     options = command_line.parse(flag_set, words, arguments=1)
+    _configure(options, "diff")
     command_line.run(_diff(options))
     return 0
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import yaml
 
-from kubette.kubeadm import config, kubelet_config
+from kubette.kubeadm import config, kubelet_config, timeouts
 from kubette.kubeadm.config import Cluster, Local
 from kubette.kubeadm.joining import Discovery
+from kubette.kubeadm.patches import Patches
 from kubette.stdx import files
 
 
@@ -40,6 +41,8 @@ class Context:
     skip_token_print: bool = False
     control_plane: bool = True
     dry_run: bool = False  # show what would be written
+    timeouts: dict[str, float] = field(default_factory=timeouts.seconds)
+    patches: Patches = field(default_factory=Patches)
     bootstrap_tokens: list[dict[str, Any]] = field(default_factory=list)  # of --config; the first is the one that init prints
     discovery: Discovery | None = None  # for a machine that joins
     # For a machine that joins: the cluster's own. For init: what --config wants to be different from the defaults.
@@ -51,6 +54,10 @@ class Context:
     def kubelet_document(self) -> dict[str, Any]:
         """The KubeletConfiguration of the cluster's machines."""
         return kubelet_config.merged(kubelet_config.kubelet_configuration(self.cluster), self.kubelet_configuration)
+
+    def machines_kubelet_document(self) -> dict[str, Any]:
+        """The same with the patches for this machine."""
+        return self.patches.apply("kubeletconfiguration", self.kubelet_document(), self.say)
 
     @property
     def pki(self) -> Path:

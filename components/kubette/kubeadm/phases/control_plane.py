@@ -16,21 +16,22 @@ def run_etcd(context: Context, initial_cluster: dict[str, str] | None = None) ->
     context.say(f'[etcd] Creating static Pod manifest for local etcd in "{config.MANIFESTS_DIR}"')
     members = initial_cluster or {context.local.node_name: f"https://{context.local.advertise_address}:2380"}
     body = manifests.etcd(context.cluster, context.local, members, "existing" if initial_cluster else "new")
-    write_yaml(Path(config.MANIFESTS_DIR) / "etcd.yaml", body)
+    write_yaml(Path(config.MANIFESTS_DIR) / "etcd.yaml", context.patches.apply("etcd", body, context.say))
 
 
 PHASES = {"apiserver": "kube-apiserver", "controller-manager": "kube-controller-manager", "scheduler": "kube-scheduler"}
 
 
 def document(context: Context, component: str) -> dict[str, Any]:
-    """The manifest of one component as this release and configuration want it."""
+    """The manifest of one component as this release, its configuration and the patches want it."""
     match component:
         case "kube-apiserver":
-            return manifests.kube_apiserver(context.cluster, context.local)
+            body = manifests.kube_apiserver(context.cluster, context.local)
         case "kube-controller-manager":
-            return manifests.kube_controller_manager(context.cluster, context.local)
+            body = manifests.kube_controller_manager(context.cluster, context.local)
         case _:
-            return manifests.kube_scheduler(context.cluster, context.local)
+            body = manifests.kube_scheduler(context.cluster, context.local)
+    return context.patches.apply(component, body, context.say)
 
 
 def run(context: Context, chosen: Sequence[str] = tuple(PHASES)) -> None:

@@ -20,7 +20,6 @@ from kubette.kubeadm.phases.context import Context, PhaseError, write_yaml
 from kubette.kubeadm.phases.workflow import Phase
 from kubette.stdx import files
 
-_BOOTSTRAP_TIMEOUT_S = 300.0
 _PAUSE_S = 0.05
 
 
@@ -32,7 +31,7 @@ async def _discover(context: Context) -> dict[str, Any]:
         if wanted.file:
             context.bootstrap = discovery.from_file(wanted.file, context.token)
         else:
-            server, ca = await discovery.discover(wanted.endpoint, wanted.token, list(wanted.pins))
+            server, ca = await discovery.discover(wanted.endpoint, wanted.token, list(wanted.pins), context.timeouts["discovery"])
             context.bootstrap = kubeconfigs.with_token(server, "kubernetes", "tls-bootstrap-token-user", ca, context.token)
         async with cluster_api.connect(context.bootstrap) as client:
             await _read_configuration(context, client)
@@ -174,7 +173,7 @@ async def _wait_bootstrap(context: Context) -> None:
     context.say("[kubelet-start] Waiting for the kubelet to perform the TLS Bootstrap")
     path = context.kubernetes_dir / "kubelet.conf"
     try:
-        async with asyncio.timeout(_BOOTSTRAP_TIMEOUT_S):
+        async with asyncio.timeout(context.timeouts["tlsBootstrap"]):
             while not path.exists():  # noqa: ASYNC110 - another process makes the file; it appears once
                 await asyncio.sleep(_PAUSE_S)
     except TimeoutError:

@@ -18,7 +18,7 @@ def write(context: Context) -> None:
     context.say(f'[kubelet-start] Writing kubelet environment file with flags to file "{environment}"')
     files.write_atomic(environment, kubelet_config.kubeadm_flags_env(context.local, control_plane=context.control_plane))
     context.say(f'[kubelet-start] Writing kubelet configuration to file "{directory / "config.yaml"}"')
-    write_yaml(directory / "config.yaml", context.kubelet_document(), mode=0o644)
+    write_yaml(directory / "config.yaml", context.machines_kubelet_document(), mode=0o644)
 
 
 async def systemctl(verb: str, unit: str) -> None:

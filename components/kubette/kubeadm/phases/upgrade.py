@@ -25,6 +25,7 @@ from kubette.kubeadm import (
     rbac,
     release_words,
     static_pods,
+    timeouts,
     upgrade_health,
     upgrade_policy,
 )
@@ -58,6 +59,7 @@ class Upgrade:
     options: Options
     words: release_words.Words
     confirm: Callable[[], None] = lambda: None
+    instance: bool = False  # `upgrade node`: the cluster has its version, this machine follows
 
     @property
     def say(self) -> Callable[[str], None]:
@@ -78,13 +80,13 @@ def _node_name() -> str:
     return str(name).removeprefix("system:node:")
 
 
-async def context_of(client: Client, cluster: Cluster, say: Callable[[str], None], dry_run: bool = False) -> Context:
+async def context_of(client: Client, cluster: Cluster, say: Callable[[str], None]) -> Context:
     """This machine as it is set up, with the cluster's own configuration of kubelets and proxies. Raises ConfigError, PhaseError."""
     address, port = "", config.API_PORT
     if is_control_plane():
         flags = static_pods.flags_of("kube-apiserver")
         address, port = flags["advertise-address"], int(flags.get("secure-port", config.API_PORT))
-    context = Context(cluster, Local(_node_name(), address, port), say, control_plane=is_control_plane(), dry_run=dry_run)
+    context = Context(cluster, Local(_node_name(), address, port), say, control_plane=is_control_plane())
     found = await client.get(resources.CONFIGMAPS, "kube-system", "kubelet-config")
     context.kubelet_configuration = yaml.safe_load(found["data"]["kubelet"])
     return context
@@ -169,10 +171,16 @@ async def _control_plane(upgrade: Upgrade, _: Sequence[str]) -> None:
         return
     run = static_pods.Run(context, upgrade.client, renew=upgrade.options.renew, with_etcd=upgrade.options.with_etcd)
     run.check_etcd = lambda: etcd_members.check_health(context.pki, upgrade.client)
-    say(f"{upgrade.words.upgrading.format(upgrade.wanted)} (timeout: {int(run.timeout_s // 60)}m{int(run.timeout_s % 60)}s)...")
+    if upgrade.instance:
+        prefix = "upgrade/control-plane" if upgrade.words.phased else "upgrade"
+        say(f'[{prefix}] Upgrading your Static Pod-hosted control plane instance to version "{upgrade.wanted}"...')
+    else:
+        say(f"{upgrade.words.upgrading.format(upgrade.wanted)} (timeout: {timeouts.text(run.timeout_s)})...")
     await static_pods.upgrade(run)
     if upgrade.words.phased:
         say("[upgrade/control-plane] The control plane instance for this node was successfully upgraded!")
+    elif upgrade.instance:
+        say("[upgrade] The control plane instance for this node was successfully updated!")
 
 
 async def _upload_config(upgrade: Upgrade, chosen: Sequence[str]) -> None:
@@ -183,7 +191,7 @@ async def _kubelet_config(upgrade: Upgrade, _: Sequence[str]) -> None:
     """Write this machine's config.yaml anew; the old one is kept."""
     context, path = upgrade.context, Path(config.KUBELET_DIR) / "config.yaml"
     if context.dry_run:
-        dry_run.show_files([(path, cluster_api.dump(context.kubelet_document()))], context.say)
+        dry_run.show_files([(path, cluster_api.dump(context.machines_kubelet_document()))], context.say)
         return
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d-%H-%M-%S")
     backup = Path(config.KUBERNETES_DIR) / "tmp" / f"kubeadm-kubelet-config-{stamp}"
@@ -192,7 +200,7 @@ async def _kubelet_config(upgrade: Upgrade, _: Sequence[str]) -> None:
         context.say(f"[upgrade] Backing up kubelet config file to {backup / path.name}")
         shutil.copy2(path, backup / path.name)
     context.say(f'[kubelet-start] Writing kubelet configuration to file "{path}"')
-    write_yaml(path, context.kubelet_document(), mode=0o644)
+    write_yaml(path, context.machines_kubelet_document(), mode=0o644)
     if upgrade.words.phased:
         context.say("[upgrade/kubelet-config] The kubelet configuration for this node was successfully upgraded!")
 
