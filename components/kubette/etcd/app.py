@@ -11,7 +11,7 @@ from kubette.component_base import logs, notify, tls
 from kubette.component_base.flags import FlagError
 from kubette.component_base.metrics import Registry
 from kubette.component_base.run import StartupError
-from kubette.etcd import bootstrap, compactor, jwt_tokens, memory_lock, tls_contexts
+from kubette.etcd import bootstrap, compactor, jwt_tokens, memory_lock, tls_contexts, wal
 from kubette.etcd.config import Config, Tls
 from kubette.etcd.corruption import Checker
 from kubette.etcd.raft_loop import RaftLoop
@@ -93,6 +93,9 @@ async def serve(config: Config, version: str) -> None:
                     await checker.initial()
                 _start(scope, config, version, booted, server, raft, peers, services, checker)
                 await _run(stack, scope, config, server, services, [(peer_server, config.peer_tls), (peer_client, config.peer_tls)])
+        except (wal.WalError, OSError) as error:
+            # Exit at once, and never try again: a second fsync may succeed although the data is gone.
+            raise StartupError(f"failed to save Raft hard state and entries: {error}") from error
         finally:
             await scope.cancel()
             raft.close()

@@ -3,6 +3,9 @@
 A file is pages of 4096 bytes: two meta pages (the one with the higher transaction id and a good checksum counts), a free
 list, and B+ trees of buckets. This writes what bbolt's `Compact` would: every page full, nothing free, one transaction. The
 real etcd and `etcdctl snapshot status` read it.
+
+bbolt's pages carry no checksums. Behind the entries of our free list, of which there are none, stand the CRCs of all pages, where
+bbolt does not look: a file that nobody else has written to since is read whole and right, or not at all.
 """
 
 import os
@@ -10,6 +13,8 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
+
+import google_crc32c
 
 PAGE_BYTES = 4096
 MAGIC = 0xED0CDAED
@@ -22,6 +27,10 @@ _BRANCH = struct.Struct("<IIQ")  # position, key size, page id
 _META = struct.Struct("<IIIIQQQQQ")  # magic, version, page size, flags, root page, root sequence, free list, high water mark, transaction
 _BUCKET = struct.Struct("<QQ")  # root page, sequence
 _U64 = struct.Struct("<Q")
+_SEAL = struct.Struct("<16sII")  # magic, how many CRCs follow, CRC of them
+_SEAL_MAGIC = b"kubette page crc"
+_RUN_PAGES = 16  # with one CRC
+_LAST_OWN_TRANSACTION = 1  # we write 0 and 1; whoever writes to the file afterwards counts on
 
 Buckets = Mapping[bytes, Iterable[tuple[bytes, bytes]]]
 
@@ -44,15 +53,38 @@ class _Writer:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.next_page = 0
+        self._crcs: list[int] = []  # of each run of pages from 2 on
+        self._crc = 0
+        self._run_left = _RUN_PAGES * PAGE_BYTES
 
     def page(self, flags: int, count: int, body: bytes) -> int:
         """Write one page (with overflow pages if need be); answers its id."""
         page_id = self.next_page
         pages = -(-(_PAGE.size + len(body)) // PAGE_BYTES)
-        self._file.write(_PAGE.pack(page_id, flags, count, pages - 1) + body)
-        self._file.write(bytes(pages * PAGE_BYTES - _PAGE.size - len(body)))
+        data = _PAGE.pack(page_id, flags, count, pages - 1) + body + bytes(pages * PAGE_BYTES - _PAGE.size - len(body))
+        self._file.write(data)
+        if not flags & (META | FREELIST):
+            self._sum(data)
         self.next_page += pages
         return page_id
+
+    def _sum(self, data: bytes) -> None:
+        at = 0
+        while at < len(data):
+            part = data[at : at + self._run_left]
+            self._crc = google_crc32c.extend(self._crc, part)
+            self._run_left -= len(part)
+            at += len(part)
+            if not self._run_left:
+                self._crcs.append(self._crc)
+                self._crc, self._run_left = 0, _RUN_PAGES * PAGE_BYTES
+
+    def freelist(self) -> int:
+        """The empty free list, with the CRCs of all that was written; answers its page."""
+        if self._run_left != _RUN_PAGES * PAGE_BYTES:
+            self._crcs.append(self._crc)
+        crcs = struct.pack(f"<{len(self._crcs)}I", *self._crcs)
+        return self.page(FREELIST, 0, _SEAL.pack(_SEAL_MAGIC, len(self._crcs), google_crc32c.value(crcs)) + crcs)
 
     def leaf(self, items: list[tuple[int, bytes, bytes]]) -> int:
         heads: list[bytes] = []
@@ -113,13 +145,13 @@ def write(file: BinaryIO, buckets: Buckets) -> int:
     writer = _Writer(file)
     for _ in range(2):
         writer.page(META, 0, bytes(_META.size + _U64.size))
-    freelist = writer.page(FREELIST, 0, b"")
     roots = []
     for name in sorted(buckets):
         root = writer.tree((0, key, value) for key, value in buckets[name])
         roots.append((BUCKET_LEAF, name, _BUCKET.pack(root, 0)))
     root = writer.tree(roots)
-    for transaction in (0, 1):
+    freelist = writer.freelist()
+    for transaction in range(_LAST_OWN_TRANSACTION + 1):
         meta = _META.pack(MAGIC, VERSION, PAGE_BYTES, 0, root, 0, freelist, writer.next_page, transaction)
         file.seek(transaction * PAGE_BYTES)
         file.write(_PAGE.pack(transaction, META, 0, 0) + meta + _U64.pack(fnv64a(meta)))
@@ -132,19 +164,22 @@ class Database:
 
     def __init__(self, content: bytes) -> None:
         self._content = content
-        self._page_bytes, self._root, self.size = self._meta()  # size: of all pages, what follows them does not count
+        _, self._page_bytes, self._root, self.size = self._meta()  # size: of all pages, what follows them does not count
+        self._pages_left = 0
 
     @classmethod
     def open(cls, path: Path) -> "Database":
         return cls(path.read_bytes())
 
-    def _meta(self) -> tuple[int, int, int]:
+    def _meta(self) -> tuple[int, int, int, int]:
+        """Transaction, size of a page, root, and size of all pages."""
         best: tuple[int, int, int, int] | None = None
+        freelist = 0
         for start in (0, PAGE_BYTES):
             meta = self._content[start + _PAGE.size : start + _PAGE.size + _META.size + _U64.size]
             if len(meta) < _META.size + _U64.size:
                 continue
-            magic, version, page_bytes, _, root, _, _, high_water, transaction = _META.unpack_from(meta)
+            magic, version, page_bytes, _, root, _, listed, high_water, transaction = _META.unpack_from(meta)
             (checksum,) = _U64.unpack_from(meta, _META.size)
             if magic != MAGIC or version != VERSION or checksum != fnv64a(meta[: _META.size]):
                 continue
@@ -152,13 +187,34 @@ class Database:
                 raise BboltError(f"bbolt: file is shorter ({len(self._content)}) than its pages ({high_water * page_bytes})")
             if best is None or transaction > best[0]:
                 best = (transaction, page_bytes, root, high_water * page_bytes)
+                freelist = listed
         if best is None:
             raise BboltError("bbolt: invalid database")
-        return best[1:]
+        if best[0] <= _LAST_OWN_TRANSACTION and best[1] == PAGE_BYTES:
+            self._check_seal(freelist * PAGE_BYTES)
+        return best
+
+    def _check_seal(self, at: int) -> None:
+        """Compare the pages with the CRCs behind the free list, if there are any (a file of bbolt's own has none)."""
+        content = self._content
+        body = at + _PAGE.size
+        if content[body : body + len(_SEAL_MAGIC)] != _SEAL_MAGIC:
+            return
+        _, count, crc = _SEAL.unpack_from(content, body)
+        start = body + _SEAL.size
+        crcs = content[start : start + 4 * count]
+        if len(crcs) != 4 * count or google_crc32c.value(crcs) != crc:
+            raise BboltError(f"bbolt: crc mismatch at offset {body}")
+        view = memoryview(content)
+        for run, expected in enumerate(struct.unpack(f"<{count}I", crcs)):
+            first = (2 + run * _RUN_PAGES) * PAGE_BYTES
+            if google_crc32c.value(bytes(view[first : min(first + _RUN_PAGES * PAGE_BYTES, at)])) != expected:
+                raise BboltError(f"bbolt: crc mismatch in the pages from offset {first} on")
 
     def buckets(self) -> dict[bytes, int]:
         """The root page of each top-level bucket; an empty inline bucket has root 0."""
         found = {}
+        self._pages_left = self.size // self._page_bytes
         for flags, key, value in self._walk(self._root):
             if flags & BUCKET_LEAF:
                 found[key] = _BUCKET.unpack_from(value)[0] or -1
@@ -166,6 +222,7 @@ class Database:
 
     def items(self, bucket: bytes) -> Iterator[tuple[bytes, bytes]]:
         """The items of a top-level bucket, ascending; nothing when there is no such bucket."""
+        self._pages_left = self.size // self._page_bytes + 1
         for flags, key, value in self._walk(self._root):
             if key == bucket and flags & BUCKET_LEAF:
                 root = _BUCKET.unpack_from(value)[0]
@@ -175,6 +232,9 @@ class Database:
                     yield name, content
 
     def _walk(self, page_id: int, depth: int = 0) -> Iterator[tuple[int, bytes, bytes]]:
+        self._pages_left -= 1
+        if self._pages_left < 0:
+            raise BboltError(f"bbolt: page at {page_id * self._page_bytes} belongs to two trees")
         yield from self._page_items(self._content, page_id * self._page_bytes, depth)
 
     def _page_items(self, content: bytes, start: int, depth: int) -> Iterator[tuple[int, bytes, bytes]]:
@@ -182,6 +242,8 @@ class Database:
             raise BboltError(f"bbolt: invalid page at {start}")
         _, flags, count, _ = _PAGE.unpack_from(content, start)
         at = start + _PAGE.size
+        if at + count * _LEAF.size > len(content):
+            raise BboltError(f"bbolt: invalid page at {start}: {count} elements")
         if flags & LEAF:
             for _ in range(count):
                 kind, position, key_size, value_size = _LEAF.unpack_from(content, at)

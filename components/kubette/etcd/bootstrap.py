@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kubette.component_base import logs
 from kubette.component_base.run import StartupError
-from kubette.etcd import forced, membership, raft_codec, snapshot_files, snapshotter, transport, v2_apply, wal
+from kubette.etcd import data_dir, forced, membership, raft_codec, snapshot_files, snapshotter, transport, v2_apply, wal
 from kubette.etcd.apply import State
 from kubette.etcd.config import Config
 from kubette.etcd.membership import Member
@@ -41,10 +41,10 @@ class Booted:
 
 async def open_member(config: Config, peer_context: ssl.SSLContext | None) -> Booted:
     """Open the data directory, creating it for a member that starts for the first time. Raises StartupError."""
-    data_dir, wal_dir = Path(config.data_dir), Path(config.wal_dir)
-    snap_directory = data_dir / "member" / "snap"
+    base, wal_dir = Path(config.data_dir), Path(config.wal_dir)
+    snap_directory = base / "member" / "snap"
+    data_dir.prepare(base)
     try:
-        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         snap_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         fresh = not wal_dir.exists() or not any(wal_dir.glob("*.wal"))
         seeds: list[Member] = []
@@ -52,7 +52,7 @@ async def open_member(config: Config, peer_context: ssl.SSLContext | None) -> Bo
             seeds = await _create(config, wal_dir, peer_context)
         return _open(config, wal_dir, snap_directory, fresh, seeds)
     except OSError as error:
-        raise StartupError(f"cannot access data directory: {error.strerror or error}: {error.filename or config.data_dir}") from error
+        raise StartupError(data_dir.told(error, config.data_dir)) from error
     except (wal.WalError, snapshotter.SnapshotError) as error:
         raise StartupError(str(error)) from error
 

@@ -57,6 +57,7 @@ class RaftLoop:
         self._held = False  # the last attempt to propose was dropped: wait for a tick
         self._deferred_state: HardState | None = None
         self._finished_snapshot: tuple[Snapshot, int] | None = None
+        self._failure: BaseException | None = None
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="wal")
 
     def begin(self, advance_ticks: int) -> None:
@@ -101,6 +102,11 @@ class RaftLoop:
         self._finished_snapshot = (snapshot, compact_to)
         self._wake.set()
 
+    def fail(self, error: BaseException) -> None:
+        """Something on the disk cannot be trusted any more: `run` raises it."""
+        self._failure = error
+        self._wake.set()
+
     def _after_input(self) -> None:
         # What depends on no disk leaves at once, also while a batch is being synced.
         messages, states = self.node.take_immediate()
@@ -134,6 +140,8 @@ class RaftLoop:
             while True:
                 await self._wake.wait()
                 self._wake.clear()
+                if self._failure is not None:
+                    raise self._failure
                 self._propose_batch()
                 while self.node.has_ready():
                     await self._carry_out()

@@ -4,6 +4,7 @@ Counterpart of etcd's EtcdServer. It owns the state; the Raft loop calls it to a
 """
 
 import asyncio
+import errno
 import heapq
 import json
 import random
@@ -37,6 +38,7 @@ log = logs.logger(__name__)
 
 MAX_GAP = 5000  # entries waiting to be applied, beyond which requests are refused (upstream's maxGapBetweenApplyAndCommitIndex)
 READ_RETRY_S = 0.5
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)  # the log goes on in its segment, and the next snapshot may find room
 LEASE_REVOKE_BATCH = 500  # upstream revokes at most 1000 leases a second
 REQUEST_OVERHEAD_BYTES = 512 * 1024  # gRPC's allowance beyond --max-request-bytes
 
@@ -465,6 +467,9 @@ class Server:
         error = done.exception()
         if error is not None:
             log.error("Failed to save a snapshot", err=error, index=snapshot.index)
+            if not (isinstance(error, OSError) and error.errno in FULL_DISK):
+                # What the disk has lost, a second attempt would not find.
+                self.raft.fail(error)
             return
         for short in ("commit", "commit_write", "snap_save", "snap_marshal"):  # the database is written with each snapshot, and only then
             self.measures.observe(short, self.clock.monotonic() - began)

@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 import google_crc32c
 
+from kubette.component_base import logs
 from kubette.etcd import bbolt, membership, raft_codec, v2_apply
 from kubette.etcd.apply import State
 from kubette.etcd.mvcc import revision
@@ -26,6 +27,7 @@ from kubette.etcd_api.snap_pb2 import snapshot as SnapFile
 from kubette.raft.messages import ConfState, Snapshot
 from kubette.stdx.files import fsync_directory, write_atomic
 
+log = logs.logger(__name__)
 _U64 = struct.Struct(">Q")
 
 
@@ -91,11 +93,16 @@ def _conf_state_json(state: ConfState) -> dict[str, object]:
 def write_database(path: Path, image: Image) -> int:
     """Write the image as a bbolt file, durable when this returns; answers its size."""
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w+b") as file:
-        size = bbolt.write(file, image.buckets())
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("w+b") as file:
+            size = bbolt.write(file, image.buckets())
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        # A full disk gets its space back.
+        temporary.unlink(missing_ok=True)
+        raise
     fsync_directory(path.parent)
     return size
 
@@ -135,7 +142,8 @@ def load_newest(directory: Path, known: list[tuple[int, int]]) -> Snapshot | Non
     for path in sorted(directory.glob("*.snap"), reverse=True):
         try:
             snapshot = load_snap(path)
-        except SnapshotError:
+        except SnapshotError as error:
+            log.warning("set a broken snapshot aside", err=error, renamed_to=path.name + ".broken")
             path.rename(path.with_name(path.name + ".broken"))
             continue
         if (snapshot.index, snapshot.term) in known:

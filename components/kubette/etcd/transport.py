@@ -477,7 +477,10 @@ async def get(
 
 
 async def _read_head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+    try:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+    except asyncio.LimitOverrunError as error:
+        raise ValueError("answer's head is too large") from error
     words = head[0].split(" ", 2)
     if len(words) < 2 or not words[1].isdigit():
         raise ValueError(f"not HTTP: {head[0]!r}")

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import google_crc32c
+from google.protobuf.message import DecodeError
 
 from kubette.etcd import raft_codec
 from kubette.etcd_api.raft_pb2 import Entry as EntryMessage
@@ -190,22 +191,37 @@ def read(directory: Path, after_index: int, position: _Position | None = None) -
         raise WalError(f"wal: no segment in {directory} holds index {after_index}")
     for place in range(start, len(paths)):
         for record in _records(paths[place], position, last=place == len(paths) - 1):
-            _take(contents, record, after_index, paths[place], position.offset)
+            try:
+                _take(contents, record, after_index, paths[place], position.offset)
+            except DecodeError as error:
+                raise WalError(
+                    f"wal: record of type {record.type} cannot be decoded ({error}) in {paths[place]}, offset {position.offset}"
+                ) from error
+    if not contents.metadata:
+        raise WalError(f"wal: no metadata in {paths[start]}, offset 0")
     return contents
 
 
 def _take(contents: Contents, record: Record, after_index: int, path: Path, offset: int) -> None:
     if record.type == ENTRY:
-        entry = raft_codec.entry_from(EntryMessage.FromString(record.data))
+        message = EntryMessage.FromString(record.data)
+        if not message.HasField("Type") or (message.Type and not message.HasField("Data")):
+            raise WalError(f"wal: record that is no entry in {path}, offset {offset}")
+        entry = raft_codec.entry_from(message)
         if entry.index > after_index:
             # An entry at an index seen before replaces it and all that followed (Raft §5.3).
             place = entry.index - after_index - 1
             if place > len(contents.entries):
                 raise WalError(f"wal: gap before entry {entry.index} in {path}, offset {offset}")
+            if place and entry.term < contents.entries[place - 1].term:
+                raise WalError(f"wal: term goes back from {contents.entries[place - 1].term} to {entry.term} in {path}, offset {offset}")
             del contents.entries[place:]
             contents.entries.append(entry)
     elif record.type == STATE:
         state = HardStateMessage.FromString(record.data)
+        # A record's type is outside its checksum: what is read as another kind than it was written must not pass.
+        if state.term < contents.hard_state.term or _has_unknown_fields(state):
+            raise WalError(f"wal: record that is no hard state in {path}, offset {offset}")
         contents.hard_state = HardState(state.term, state.vote, state.commit)
     elif record.type == METADATA:
         if contents.metadata and contents.metadata != record.data:
@@ -216,6 +232,12 @@ def _take(contents: Contents, record: Record, after_index: int, path: Path, offs
         contents.snapshots.append((snapshot.index, snapshot.term))
     elif record.type != CRC:
         raise WalError(f"wal: unexpected record type {record.type} in {path}, offset {offset}")
+
+
+def _has_unknown_fields(message: HardStateMessage) -> bool:
+    size = message.ByteSize()
+    message.DiscardUnknownFields()  # type: ignore[attr-defined]
+    return message.ByteSize() != size
 
 
 def snapshot_positions(directory: Path) -> list[tuple[int, int]]:
@@ -343,18 +365,31 @@ class Wal:
         self._buffer.clear()
         self.written_bytes += len(data)
         view = memoryview(data)
-        while view:
-            written = os.pwrite(self._fd, view, self._offset)
-            self._offset += written
-            view = view[written:]
+        try:
+            while view:
+                written = os.pwrite(self._fd, view, self._offset)
+                self._offset += written
+                view = view[written:]
+        except OSError as error:
+            raise self._failed("write", error) from error
 
     def sync(self) -> None:
-        """Write and make durable. Any OSError is final."""
+        """Write and make durable. A WalError from here is final: nothing of this log may be written or synced again."""
         self.flush()
-        if self.fsyncs:
-            os.fdatasync(self._fd)
+        try:
+            if self.fsyncs:
+                os.fdatasync(self._fd)
+        except OSError as error:
+            raise self._failed("sync", error) from error
         if self._offset >= SEGMENT_BYTES:
-            self._cut()
+            try:
+                self._cut()
+            except OSError as error:
+                raise self._failed("cut", error) from error
+
+    def _failed(self, what: str, error: OSError) -> WalError:
+        self._buffer.clear()
+        return WalError(f"wal: cannot {what} {self._path}, offset {self._offset}: {(error.strerror or str(error)).lower()}")
 
     def _cut(self) -> None:
         """Go on in a new segment: complete under a temporary name first, so that no crash leaves half a head."""
@@ -386,7 +421,7 @@ class Wal:
             path.unlink()
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(WalError):
             self.flush()
         os.close(self._fd)
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import quote
 
+from google.protobuf.message import DecodeError
+
 from kubette.component_base import logs
 from kubette.etcd.rim import hpack
 from kubette.etcd.rim.hpack import Header
@@ -340,6 +342,9 @@ class GrpcHandler:
             self._fail_internal(call, error)
 
     def _fail_internal(self, call: Call, error: BaseException) -> None:
+        if isinstance(error, DecodeError):
+            call.fail(RpcError(Code.INTERNAL, f"grpc: error unmarshalling request: {error}"))
+            return
         log.error("RPC failed", err=error)
         call.fail(RpcError(Code.INTERNAL, f"etcdserver: internal error: {type(error).__name__}"))
 

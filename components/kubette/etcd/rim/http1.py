@@ -9,6 +9,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
+from kubette.component_base import logs
+
+log = logs.logger(__name__)
 MAX_HEAD_BYTES = 64 * 1024
 MAX_BODY_BYTES = 2 << 20
 HEAD_TIMEOUT_S = 30.0
@@ -71,6 +74,12 @@ async def serve(
                 response = await handler(request)
             except BadRequest as error:
                 response = Response(error.status, f"{error}\n".encode(), close=True)
+            except (TimeoutError, ConnectionError, asyncio.IncompleteReadError):
+                raise
+            except Exception as error:
+                # One request must not end the process, whatever is in it.
+                log.error("Request failed", err=error, path=request.path if request is not None else "")
+                response = Response(500, b"Internal Server Error\n", close=True)
             close = response.close or (request is not None and request.headers.get("connection", "").lower() == "close")
             _write(writer, response, close)
             if response.takeover is not None:

@@ -3,6 +3,8 @@
 import json
 from urllib.parse import parse_qs
 
+from google.protobuf.message import DecodeError
+
 from kubette.component_base.metrics import Registry
 from kubette.etcd.mvcc.store import CompactedError, FutureRevisionError
 from kubette.etcd.rim.http1 import Request, Response
@@ -116,6 +118,8 @@ class Questions:
         """None when the path is somebody else's."""
         try:
             return await self._handle(request)
+        except (DecodeError, ValueError):
+            return Response(400, b"error unmarshalling request\n")
         except RpcError as error:
             status = {Code.NOT_FOUND: 404, Code.UNAVAILABLE: 503}.get(error.code, 412)
             return Response(status, error.message.encode())
