@@ -69,6 +69,17 @@ def objections(wanted: Release, cluster: Release, kubeadm: Release, kubelets: It
     return Objections(tuple(mandatory), tuple(skippable))
 
 
+def too_old(control_plane: Release, kubeadm: Release) -> str:
+    """Why this kubeadm cannot deal with a control plane of that release; empty when it can. It knows its own minor line and the one before."""
+    oldest = kubeadm.minor - MINORS_AT_ONCE
+    if control_plane.minor >= oldest:
+        return ""
+    return (
+        f"this version of kubeadm only supports deploying clusters with the control plane version >= {kubeadm.major}.{oldest}.0. "
+        f"Current version: {control_plane}"
+    )
+
+
 def refusal(found: Objections, force: bool) -> str:
     """Why the version is refused, to follow its name; empty when it is not."""
     if found.mandatory:

@@ -1,4 +1,4 @@
-"""Rows U01-U20 and R04, R05, R09: a cluster of v1.30.0 is upgraded by kubeadm, line for line as the article types it. One story: each test goes on where the one before stopped.
+"""Rows U01-U20 and R05, R06, R09: a cluster of v1.30.0 is upgraded by kubeadm, line for line as the article types it. One story: each test goes on where the one before stopped.
 
 While it lasts a service is asked fifty times a second (U01, U02).
 """
@@ -297,17 +297,32 @@ def test_u08_all_are_ready_and_of_one_version(lab: Lab) -> None:
     assert "Awesome, you're up-to-date! Enjoy!" in lab.typed("controlplane", "kubeadm upgrade plan v1.31.0")
 
 
-def test_r09_r04_two_minors_at_once_are_refused(lab: Lab) -> None:
+def test_r09_two_minors_at_once_are_refused(lab: Lab) -> None:
+    """By the kubeadm that is there, and by the one that could."""
+    status, said = lab.refused("controlplane", "kubeadm upgrade apply v1.33.0")
+    assert status == 1
+    assert said.endswith(
+        "[upgrade/version] FATAL: the --version argument is invalid due to these fatal errors:\n\n"
+        '\t- Specified version to upgrade to "v1.33.0" is too high; kubeadm can upgrade only 1 minor version at a time\n'
+        '\t- Specified version to upgrade to "v1.33.0" is at least one minor release higher than the kubeadm minor release (33 > 31). '
+        "Such an upgrade is not supported\n\n"
+        "Please fix the misalignments highlighted above and try upgrading again\n"
+        "To see the stack trace of this error execute with --v=5 or higher\n"
+    )
     lab.typed("controlplane", f"sed -i s/v1.31/v1.33/ {LIST}; apt update; apt-get install kubeadm=1.33.0-1.1")
     status, said = lab.refused("controlplane", "kubeadm upgrade apply v1.33.0")
     assert status == 1
-    assert (
-        "error execution phase preflight: the version argument is invalid due to these fatal errors:\n\n"
-        '\t- Specified version to upgrade to "v1.33.0" is too high; kubeadm can upgrade only 1 minor version at a time\n\n'
-        "Please fix the misalignments highlighted above and try upgrading again\n"
-    ) in said
+    assert "this version of kubeadm only supports deploying clusters with the control plane version >= 1.32.0. Current version: v1.31.0\n" in said
     assert "Server Version: v1.31.0" in lab.cluster.kubectl("version")
     lab.typed("controlplane", f"sed -i s/v1.33/v1.31/ {LIST}; apt update; apt-get install -y --allow-downgrades kubeadm=1.31.0-1.1")
+
+
+def test_r06_kubectl_itself_says_that_it_is_too_new(lab: Lab) -> None:
+    done = lab.cluster.kubectl.run("version")
+    client = re.search(r"Client Version: v1\.(\d+)", done.stdout)
+    assert client is not None
+    warning = f"version difference between client (1.{client[1]}) and server (1.31) exceeds the supported minor version skew of +/-1"
+    assert warning in done.stderr
 
 
 def test_r05_a_kubelet_newer_than_the_api_server_does_not_join(lab: Lab) -> None:

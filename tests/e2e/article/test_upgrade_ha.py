@@ -1,4 +1,4 @@
-"""Rows U16, U21 and R07: three control planes are upgraded one by one, killed half way and taken back, while somebody writes without pause. One story."""
+"""Rows U16, U21, R04 and R07: three control planes are upgraded one by one, killed half way and taken back, while somebody writes without pause. One story."""
 
 import json
 import re
@@ -54,6 +54,27 @@ def lab(new_cluster: Callable[..., Cluster]) -> Iterator[Lab]:
     cluster.remove()
 
 
+def test_r04_a_controller_manager_may_be_one_minor_older_and_not_two(lab: Lab) -> None:
+    kubectl = lab.cluster.kubectl.in_namespace("kube-system")
+    manifest, pod = "/etc/kubernetes/manifests/kube-controller-manager.yaml", "kube-controller-manager-controlplane03"
+    complaint = "may be at most one minor version older than kube-apiserver"
+
+    def run_as(old: str, new: str) -> None:
+        lab.cluster.typed("controlplane03", f"sed -i s/kube-controller-manager:{old}/kube-controller-manager:{new}/ {manifest}")
+        image = f"registry.k8s.io/kube-controller-manager:{new}"
+        eventually(lambda: kubectl.jsonpath("{.spec.containers[0].image}", "pod", pod), lambda now: now == image, timeout_s=60)
+        kubectl.wait("condition=Ready", f"pod/{pod}", timeout_s=60)
+
+    run_as("v1.35.0", "v1.34.0")
+    assert complaint not in kubectl("logs", pod)
+    assert "WARNING" not in lab.cluster.typed("controlplane", "kubeadm upgrade plan v1.35.0")
+    run_as("v1.34.0", "v1.33.0")
+    eventually(lambda: complaint in kubectl("logs", pod))
+    plan = lab.cluster.typed("controlplane", "kubeadm upgrade plan v1.35.0")
+    assert f"[upgrade/versions] WARNING: kube-controller-manager v1.33.0 on controlplane03 {complaint}\n" in plan
+    run_as("v1.33.0", "v1.35.0")
+
+
 def test_u21_a_failing_component_takes_the_manifests_back_and_leaves_etcds_data(lab: Lab) -> None:
     lab.new_kubeadm("controlplane", "1.36.0")
     before = lab.manifests("controlplane")
@@ -93,7 +114,9 @@ def test_u16_an_upgrade_that_was_killed_goes_on(lab: Lab) -> None:
     )
     assert "kubeadm-upgraded-manifests" not in lab.cluster.typed("controlplane", "ls /etc/kubernetes/tmp")
     # The addons wait for the other two.
-    assert "[upgrade/addon] Skipping upgrade of addons because control plane instances [controlplane02 controlplane03] have not been upgraded\n" in said
+    assert (
+        "[upgrade/addon] Skipping upgrade of addons because control plane instances [controlplane02 controlplane03] have not been upgraded\n" in said
+    )
 
 
 def test_r07_api_servers_of_two_minors_live_together_and_name_what_may_not_follow(lab: Lab) -> None:
@@ -113,7 +136,7 @@ def test_u21_the_other_masters_by_upgrade_node_with_writes_flowing(lab: Lab) -> 
         lab.writer.goes_on()
     assert "[addons] Applied essential addon: CoreDNS\n" in said  # with the last one
     images = lab.images()
-    assert {name: tags for name, tags in images.items() if name != "etcd"} == dict.fromkeys(COMPONENTS[1:], {"v1.36.0"})
+    assert {name: tags for name, tags in images.items() if name != "etcd"} == {name: {"v1.36.0"} for name in COMPONENTS[1:]}
     assert len(images["etcd"]) == 1
     status = json.loads(lab.cluster.typed("controlplane", f"{ETCDCTL} endpoint status --cluster -w json").splitlines()[-1])
     assert [one["Status"]["version"] for one in status] == [next(iter(images["etcd"])).partition("-")[0]] * 3

@@ -103,6 +103,7 @@ def _init_context(flag_set: FlagSet, words: list[str], arguments: int) -> "tuple
     flag_set.bool("upload-certs", False, "Upload control-plane certificates to the kubeadm-certs Secret.")
     flag_set.bool("skip-token-print", False, "Skip printing of the default bootstrap token.")
     options = command_line.parse(flag_set, words, arguments)
+    from kubette.kubeadm import cluster_config
     from kubette.kubeadm.phases.context import Context
 
     loaded = _load(options, "InitConfiguration")
@@ -121,6 +122,7 @@ def _init_context(flag_set: FlagSet, words: list[str], arguments: int) -> "tuple
             certificates_dir=options.cert_dir,
         )
         cluster.validate()
+    cluster_config.check_age(cluster)
     tokens = document.get("bootstrapTokens") or []
     for token in (options.token, *(wish.get("token", "") for wish in tokens)):
         if token:

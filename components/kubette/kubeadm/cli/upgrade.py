@@ -19,6 +19,7 @@ from kubette.kubeadm.config import Cluster, ConfigError
 from kubette.kubeadm.upgrade_policy import Allowed
 
 if TYPE_CHECKING:
+    from kubette.client.rest import Client
     from kubette.kubeadm.phases.context import Context
     from kubette.kubeadm.phases.upgrade import Upgrade
 
@@ -118,14 +119,14 @@ def plan(flag_set: FlagSet, words: list[str]) -> int:
 
 
 async def _plan(wanted: Release | None, options: Any) -> None:
-    from kubette.kubeadm import cluster_api, cluster_config, cluster_state
+    from kubette.kubeadm import cluster_api, cluster_state
     from kubette.kubeadm.phases import preflight, upgrade
 
     async with cluster_api.connect(Path(options.kubeconfig)) as client:
         say("[preflight] Running pre-flight checks.")
         preflight.judge(preflight.root(), _ignored(options), say)
         await cluster_api.reachable(client)
-        cluster = await cluster_config.fetch(client, "upgrade/config", say)
+        cluster = await _fetch(client, "upgrade/config")
         _print_config(cluster, options)
         await upgrade.check_cluster(client, cluster, _ignored(options), say)
         state = await cluster_state.read(client)
@@ -195,7 +196,7 @@ def _apply_options(flag_set: FlagSet, words: list[str], arguments: int) -> Any:
 
 
 def _apply(options: Any, text: str, work: "Callable[[Upgrade], Awaitable[None]]") -> None:
-    from kubette.kubeadm import cluster_api, cluster_config
+    from kubette.kubeadm import cluster_api
     from kubette.kubeadm.phases import preflight, upgrade
 
     if not text:
@@ -210,7 +211,7 @@ def _apply(options: Any, text: str, work: "Callable[[Upgrade], Awaitable[None]]"
         preflight.judge(preflight.root(), chosen.ignored, say)
         async with cluster_api.connect(Path(options.kubeconfig), say if options.dry_run else None) as client:
             await cluster_api.reachable(client)
-            cluster = await cluster_config.fetch(client, words.config_prefix, say)
+            cluster = await _fetch(client, words.config_prefix)
             _print_config(cluster, options)
             context = await upgrade.context_of(client, replace(cluster, kubernetes_version=wanted), say)
             _equip(context, options)
@@ -233,6 +234,17 @@ def _print_config(cluster: Cluster, options: Any) -> None:
         from kubette.kubeadm import cluster_api
 
         say("[upgrade/config] Configuration used:\n" + textwrap.indent(cluster_api.dump(cluster.to_dict()).rstrip("\n"), "\t"))
+
+
+async def _fetch(client: "Client", prefix: str) -> Cluster:
+    """Raises ConfigError for a cluster that this kubeadm is too new for."""
+    from kubette.kubeadm import cluster_config
+
+    try:
+        return await cluster_config.fetch(client, prefix, say)
+    except ConfigError as error:
+        part = "upgrade/init config" if release_words.of(version.major_minor()[1]).phased else "upgrade/config"
+        raise ConfigError(f"[{part}] FATAL: {error}") from error
 
 
 def _confirm() -> None:

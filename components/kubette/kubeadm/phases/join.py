@@ -13,7 +13,7 @@ from kubette.apimachinery.status import ApiError
 from kubette.client import resources
 from kubette.client.rest import Client
 from kubette.component_base import version
-from kubette.kubeadm import cluster_api, config, discovery, etcd_members, kubeconfigs, release_words, shared_certs
+from kubette.kubeadm import cluster_api, cluster_config, config, discovery, etcd_members, kubeconfigs, release_words, shared_certs
 from kubette.kubeadm.config import Cluster, ConfigError
 from kubette.kubeadm.phases import certs, control_plane, kubeconfig, kubelet_start, preflight, upload, wait_control_plane
 from kubette.kubeadm.phases.context import Context, PhaseError, write_yaml
@@ -149,6 +149,7 @@ async def _read_configuration(context: Context, client: Client) -> None:
     # A machine may join while init is still uploading: the rights of the token and the two ConfigMaps arrive within moments.
     cluster, kubelet = await cluster_api.retried(read)
     context.cluster = Cluster.from_dict(yaml.safe_load(cluster["ClusterConfiguration"]))
+    cluster_config.check_age(context.cluster)
     context.kubelet_configuration = yaml.safe_load(kubelet["kubelet"])
 
 

@@ -66,6 +66,16 @@ def _kubelet_version(context: Context) -> Iterator[tuple[str, str]]:
         )
 
 
+def _kubernetes_version(context: Context) -> Iterator[str]:
+    """A warning: upstream lets an older kubeadm try."""
+    wanted, own = releases.parse(context.cluster.kubernetes_version), releases.parse(version.git_version())
+    if wanted.minor > own.minor:
+        yield (
+            "Kubernetes version is greater than kubeadm version. Please consider to upgrade kubeadm. "
+            f"Kubernetes version: {str(wanted)[1:]}. Kubeadm version: {own.major}.{own.minor}.x"
+        )
+
+
 def _control_plane_checks(context: Context) -> Iterator[tuple[str, str]]:
     yield from _port_checks(_CONTROL_PLANE_PORTS)
     for name in _MANIFESTS:
@@ -93,6 +103,8 @@ def run(context: Context, *, joining: bool) -> None:
         findings += _worker_checks() if not context.control_plane else _file_check(f"{config.KUBERNETES_DIR}/kubelet.conf")
     else:
         findings += _kubelet_version(context)
+        for text in _kubernetes_version(context):
+            context.say(f"\t[WARNING KubernetesVersion]: {text}")
     judge(findings, context.local.ignore_preflight_errors, context.say)
 
 
