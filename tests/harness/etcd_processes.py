@@ -70,7 +70,17 @@ def run(
 class Member:
     """One process; `url` is where it serves clients."""
 
-    def __init__(self, kind: str, data_dir: Path, client_port: int, peer_port: int, *more: str, name: str = "m0") -> None:
+    def __init__(
+        self,
+        kind: str,
+        data_dir: Path,
+        client_port: int,
+        peer_port: int,
+        *more: str,
+        name: str = "m0",
+        command: Sequence[str] = (),
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         self.url = f"http://127.0.0.1:{client_port}"
         self.peer_url = f"http://127.0.0.1:{peer_port}"
         flags = {
@@ -85,11 +95,30 @@ class Member:
         self._log = data_dir.with_name(data_dir.name + f".{kind}.log")
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*program(kind, "etcd"), *(f"--{flag}={value}" for flag, value in flags.items()), *more],
+                [*(command or program(kind, "etcd")), *(f"--{flag}={value}" for flag, value in flags.items()), *more],
                 stdout=log,
                 stderr=log,
-                env={key: value for key, value in environment().items() if not key.startswith("ETCDCTL")},
+                env={key: value for key, value in environment(variables).items() if not key.startswith("ETCDCTL")},
             )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def wait_exit(self, timeout_s: float = 20.0) -> int:
+        """Its exit code; a signal's is negative."""
+        return self._process.wait(timeout_s)
+
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
 
     def wait_serving(self) -> None:
         """Until a key can be read. A process that ends instead shows its log."""
@@ -114,10 +143,28 @@ class Member:
                 self._process.wait()
 
 
+def with_faults(*faults: str) -> list[str]:
+    """The command of our etcd with these faults (see faulty_etcd)."""
+    return [sys.executable, "-m", "harness.faulty_etcd", *faults, "--"]
+
+
+def harness_path() -> dict[str, str]:
+    """What a program needs in its environment to import the harness."""
+    return {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+
+
 @contextmanager
-def serving(kind: str, data_dir: Path, ports: Sequence[int], *more: str, name: str = "m0") -> Iterator[Member]:
+def serving(
+    kind: str,
+    data_dir: Path,
+    ports: Sequence[int],
+    *more: str,
+    name: str = "m0",
+    command: Sequence[str] = (),
+    variables: Mapping[str, str] | None = None,
+) -> Iterator[Member]:
     """A member that serves, until the block is left; it is stopped cleanly."""
-    member = Member(kind, data_dir, ports[0], ports[1], *more, name=name)
+    member = Member(kind, data_dir, ports[0], ports[1], *more, name=name, command=command, variables=variables)
     try:
         member.wait_serving()
         yield member

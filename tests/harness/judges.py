@@ -20,6 +20,7 @@ PACKAGES = {
     "ps": "procps",
     "unshare": "util-linux",
     "nsenter": "util-linux",
+    "setpriv": "util-linux",
     "systemd-analyze": "systemd",
     "useradd": "passwd",
 }

@@ -46,7 +46,7 @@ async def open_member(config: Config, peer_context: ssl.SSLContext | None) -> Bo
     data_dir.prepare(base)
     try:
         snap_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fresh = not wal_dir.exists() or not any(wal_dir.glob("*.wal"))
+        fresh = not wal_dir.exists() or not wal.segments(wal_dir)
         seeds: list[Member] = []
         if fresh:
             seeds = await _create(config, wal_dir, peer_context)

@@ -139,7 +139,7 @@ def load_snap(path: Path) -> Snapshot:
 
 def load_newest(directory: Path, known: list[tuple[int, int]]) -> Snapshot | None:
     """The newest snapshot that the log knows of. A broken file is set aside (as .broken), an older one is used."""
-    for path in sorted(directory.glob("*.snap"), reverse=True):
+    for path in sorted((directory / name for name in os.listdir(directory) if name.endswith(".snap")), reverse=True):
         try:
             snapshot = load_snap(path)
         except SnapshotError as error:

@@ -73,7 +73,8 @@ def _parse_name(path: Path) -> tuple[int, int]:
 
 def segments(directory: Path) -> list[Path]:
     """The segments in order. Raises WalError when one is missing in between."""
-    paths = sorted(directory.glob("*.wal"))
+    # Not by glob, which takes a directory that may not be read for an empty one.
+    paths = sorted(directory / name for name in os.listdir(directory) if name.endswith(".wal"))
     for before, after in itertools.pairwise(paths):
         if _parse_name(after)[0] != _parse_name(before)[0] + 1:
             raise WalError(f"wal: segments are not continuous: {before.name}, {after.name}")
