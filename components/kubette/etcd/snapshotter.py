@@ -128,6 +128,8 @@ def load_snap(path: Path) -> Snapshot:
     """Raises SnapshotError."""
     try:
         file = SnapFile.FromString(path.read_bytes())
+        if not file.data or not file.crc:
+            raise SnapshotError(f"snap: empty snapshot file {path}")
         if file.crc != google_crc32c.value(file.data):
             raise SnapshotError(f"snap: crc mismatch in {path}")
         return raft_codec.snapshot_from(SnapshotMessage.FromString(file.data))

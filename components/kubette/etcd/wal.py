@@ -85,6 +85,7 @@ def segments(directory: Path) -> list[Path]:
 class _Position:
     crc: int = 0
     offset: int = 0
+    start: int = 0  # of the last record
 
 
 def _records(path: Path, position: _Position, last: bool) -> Iterator[Record]:
@@ -137,7 +138,7 @@ def _next_record(path: Path, content: mmap.mmap, size: int, position: _Position,
         if last and _says_length(content, offset + 8, size, length) and _torn(content, offset, end, size):
             raise TornTailError(path, offset)
         raise WalError(f"wal: {broken} in {path}, offset {offset}")
-    position.offset = end
+    position.start, position.offset = offset, end
     return record
 
 
@@ -193,11 +194,9 @@ def read(directory: Path, after_index: int, position: _Position | None = None) -
     for place in range(start, len(paths)):
         for record in _records(paths[place], position, last=place == len(paths) - 1):
             try:
-                _take(contents, record, after_index, paths[place], position.offset)
+                _take(contents, record, after_index, paths[place], position.start)
             except DecodeError as error:
-                raise WalError(
-                    f"wal: record of type {record.type} cannot be decoded ({error}) in {paths[place]}, offset {position.offset}"
-                ) from error
+                raise WalError(f"wal: record of type {record.type} cannot be decoded ({error}) in {paths[place]}, offset {position.start}") from error
     if not contents.metadata:
         raise WalError(f"wal: no metadata in {paths[start]}, offset 0")
     return contents
@@ -226,7 +225,7 @@ def _take(contents: Contents, record: Record, after_index: int, path: Path, offs
         contents.hard_state = HardState(state.term, state.vote, state.commit)
     elif record.type == METADATA:
         if contents.metadata and contents.metadata != record.data:
-            raise WalError(f"wal: conflicting metadata in {path}")
+            raise WalError(f"wal: conflicting metadata in {path}, offset {offset}")
         contents.metadata = record.data
     elif record.type == SNAPSHOT:
         snapshot = Snapshot.FromString(record.data)
