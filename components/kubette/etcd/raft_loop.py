@@ -56,7 +56,7 @@ class RaftLoop:
         self._campaign_alone = False
         self._held = False  # the last attempt to propose was dropped: wait for a tick
         self._deferred_state: HardState | None = None
-        self._finished_snapshot: tuple[Snapshot, int] | None = None
+        self._finished_snapshot: tuple[Snapshot, int, Callable[[], None]] | None = None
         self._failure: BaseException | None = None
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="wal")
 
@@ -97,9 +97,9 @@ class RaftLoop:
         """Something was fed to the node directly."""
         self._after_input()
 
-    def snapshot_saved(self, snapshot: Snapshot, compact_to: int) -> None:
-        """A snapshot is on disk: record it in the log, and forget entries up to `compact_to`."""
-        self._finished_snapshot = (snapshot, compact_to)
+    def snapshot_saved(self, snapshot: Snapshot, compact_to: int, purge: Callable[[], None]) -> None:
+        """A snapshot is on disk: record it in the log, forget entries up to `compact_to`, then `purge` older snapshots (in a thread)."""
+        self._finished_snapshot = (snapshot, compact_to, purge)
         self._wake.set()
 
     def fail(self, error: BaseException) -> None:
@@ -236,12 +236,17 @@ class RaftLoop:
 
     async def _record_snapshot(self) -> None:
         assert self._finished_snapshot is not None
-        (snapshot, compact_to), self._finished_snapshot = self._finished_snapshot, None
+        (snapshot, compact_to, purge), self._finished_snapshot = self._finished_snapshot, None
+        # A snapshot is believed only when the log says that its index is committed.
+        self._wal.save(self._deferred_state, ())
+        self._deferred_state = None
         self._wal.save_snapshot(snapshot.index, snapshot.term)
-        # The log may forget only what a durable snapshot covers.
+        # Only what a snapshot covers that is durable, and known to the log, may be forgotten.
         await self._sync()
         self.node.compact(max(compact_to, self.node.raft.log.offset), snapshot)
-        await asyncio.get_running_loop().run_in_executor(self._disk, self._wal.release_to, snapshot.index)
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._disk, self._wal.release_to, snapshot.index)
+        await loop.run_in_executor(self._disk, purge)
 
     def close(self) -> None:
         self._wal.close()

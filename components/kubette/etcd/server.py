@@ -455,13 +455,9 @@ class Server:
         self._snapshot_index = self.state.applied_index
         image = snapshotter.capture(self.state, self.node.raft.tracker.config.conf_state())
         began = self.clock.monotonic()
-        running = asyncio.get_running_loop().run_in_executor(None, self._save_snapshot, image)
+        running = asyncio.get_running_loop().run_in_executor(None, snapshotter.save, self._snap_directory, image)
         running.add_done_callback(lambda done: self._snapshot_done(image.snapshot, began, done))
         self._snapshot_running = running
-
-    def _save_snapshot(self, image: snapshotter.Image) -> None:
-        snapshotter.save(self._snap_directory, image)
-        snapshotter.purge(self._snap_directory, self.limits.max_snapshots)
 
     def _snapshot_done(self, snapshot: Snapshot, began: float, done: "asyncio.Future[None]") -> None:
         error = done.exception()
@@ -474,7 +470,8 @@ class Server:
         for short in ("commit", "commit_write", "snap_save", "snap_marshal"):  # the database is written with each snapshot, and only then
             self.measures.observe(short, self.clock.monotonic() - began)
         log.info("Saved snapshot", index=snapshot.index, term=snapshot.term)
-        self.raft.snapshot_saved(snapshot, max(snapshot.index - self.limits.catch_up_entries, 0))
+        compact_to = max(snapshot.index - self.limits.catch_up_entries, 0)
+        self.raft.snapshot_saved(snapshot, compact_to, lambda: snapshotter.purge(self._snap_directory, self.limits.max_snapshots))
 
     def capture(self) -> snapshotter.Image:
         """The state now, for a member that needs it or a backup."""
