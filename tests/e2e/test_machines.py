@@ -24,9 +24,9 @@ def test_three_ready_nodes_of_the_release(kubectl: Kubectl) -> None:
     rows = [line.split() for line in kubectl("get", "nodes").splitlines()]
     assert rows[0] == ["NAME", "STATUS", "ROLES", "AGE", "VERSION"]
     assert [(r[0], r[1], r[2], r[4]) for r in rows[1:]] == [
-        ("controlplane", "Ready", "control-plane", "v1.37.0"),
-        ("node01", "Ready", "<none>", "v1.37.0"),
-        ("node02", "Ready", "<none>", "v1.37.0"),
+        ("controlplane", "Ready", "control-plane", "v1.37.1"),
+        ("node01", "Ready", "<none>", "v1.37.1"),
+        ("node02", "Ready", "<none>", "v1.37.1"),
     ]
 
 

@@ -27,7 +27,7 @@ def answer(cluster: Cluster, path: str, token: str = "") -> tuple[int, str]:
 
 def test_an_anonymous_user_sees_the_health_and_the_version_and_nothing_else(cluster: Cluster) -> None:
     assert answer(cluster, "/livez") == (200, "ok")
-    assert json.loads(answer(cluster, "/version")[1])["gitVersion"] == "v1.37.0"
+    assert json.loads(answer(cluster, "/version")[1])["gitVersion"] == "v1.37.1"
     code, body = answer(cluster, "/api/v1/pods")
     assert code == 403
     assert (

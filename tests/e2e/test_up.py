@@ -29,7 +29,7 @@ def refused(cluster: Cluster, *flags: str) -> str:
 
 def test_each_phase_is_one_line_with_its_time(cluster: Cluster) -> None:
     lines = cluster.up_output.splitlines()
-    assert lines[0] == 'Creating cluster "e2e" (v1.37.0) ...'
+    assert lines[0] == 'Creating cluster "e2e" (v1.37.1) ...'
     phases = [line for line in lines if line.startswith(" ✓ ")]
     assert all(re.fullmatch(r" ✓ .+  \d+\.\ds", line) for line in phases)
     titles = " ".join(phases)

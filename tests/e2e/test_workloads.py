@@ -116,7 +116,7 @@ def test_describe_tells_the_story_of_a_pod(kubectl: Kubectl) -> None:
     for words in ("Successfully assigned", 'Pulled image "busybox"', "Created", "Container created", "Started", "QoS Class:", "BestEffort"):
         assert words.lower() in story.lower()
     described = kubectl("describe", "node", "node01")
-    for words in ("Ready", "KubeletReady", "PodCIDR:", "10.244.", "Kubelet Version:", "v1.37.0", "Non-terminated Pods:"):
+    for words in ("Ready", "KubeletReady", "PodCIDR:", "10.244.", "Kubelet Version:", "v1.37.1", "Non-terminated Pods:"):
         assert words in described
 
 
@@ -188,7 +188,7 @@ def test_explain_events_and_discovery(kubectl: Kubectl) -> None:
     kubectl.apply(pod("seen", command=["sleep", "1000"]))
     kubectl.wait("condition=Ready", "pod/seen")
     eventually(lambda: kubectl("events", "--for", "pod/seen"), lambda text: "Started" in text)
-    assert "Server Version: v1.37.0" in kubectl("version")
+    assert "Server Version: v1.37.1" in kubectl("version")
 
 
 def test_configuration_reaches_the_container(kubectl: Kubectl) -> None:

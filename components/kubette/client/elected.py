@@ -3,7 +3,9 @@
 kube-controller-manager and kube-scheduler are this and their work (upstream: component-base's config and server options).
 """
 
+import asyncio
 import contextlib
+import itertools
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -13,13 +15,17 @@ from kubette.apimachinery.status import ApiError
 from kubette.client import kubeconfig, secure_port
 from kubette.client.leader_election import Config, LeaderElector, LeadershipLost, new_identity
 from kubette.client.rest import Client
+from kubette.client.transport import TransportError
 from kubette.component_base import health, logs, metrics, version
 from kubette.component_base.flags import FlagSet
 from kubette.component_base.run import StartupError
+from kubette.stdx import tasks
+from kubette.stdx.backoff import Backoff
 
 log = logs.logger(__name__)
 
 Work = Callable[[Client, metrics.Registry], Awaitable[None]]
+_SKEW_RETRIES = Backoff(base_s=1.0, cap_s=30.0)
 
 
 def add_serving_flags(flags: FlagSet, port: int) -> None:
@@ -62,8 +68,9 @@ async def serve(options: Any, name: str, work: Work) -> None:
             reviewer = await stack.enter_async_context(Client(_load(review_path, ""), name))
         elector = _elector(client, options)
         await stack.enter_async_context(secure_port.serving(options, registry, _checks(elector), reviewer))
+        scope = await stack.enter_async_context(tasks.Scope())
+        scope.start(note_skew(client, name), "version skew")  # whether it leads or stands by
         if elector is None:
-            await note_skew(client, name)
             await work(client, registry)
             return
         lease = options.leader_elect_resource_name
@@ -72,7 +79,6 @@ async def serve(options: Any, name: str, work: Work) -> None:
 
         async def lead() -> None:
             leader.set(1, lease)
-            await note_skew(client, name)
             await work(client, registry)
 
         try:
@@ -82,12 +88,16 @@ async def serve(options: Any, name: str, work: Work) -> None:
 
 
 async def note_skew(client: Client, name: str) -> None:
-    """Compare with the API server's release. A skew that nobody has tested is worth a line in the log; it stops nothing, as upstream."""
-    try:
-        served = releases.parse((await client.request("GET", "/version"))["gitVersion"])
-        reason = releases.component_skew(releases.parse(version.git_version()), served)
-    except (ApiError, KeyError, ValueError):
-        return  # an API server that does not say
+    """Compare with the API server's release, once that answers. A skew that nobody has tested is worth a line in the log; it stops nothing, as upstream."""
+    for failures in itertools.count():
+        try:
+            served = releases.parse((await client.request("GET", "/version"))["gitVersion"])
+            reason = releases.component_skew(releases.parse(version.git_version()), served)
+            break
+        except (ApiError, TransportError):
+            await asyncio.sleep(_SKEW_RETRIES.delay(failures))
+        except (KeyError, ValueError):
+            return  # an API server that does not say
     if reason:
         log.warning("Version skew is not supported", component=name, version=version.git_version(), apiserver=served, reason=reason)
 

@@ -10,7 +10,7 @@ import os
 import platform
 import sys
 
-DEFAULT_VERSION = "v1.37.0"
+DEFAULT_VERSION = "v1.37.1"
 VARIABLE = "KUBETTE_KUBERNETES_VERSION"
 RELEASES_DIRECTORY = "/var/lib/kubette/releases"
 
