@@ -202,7 +202,10 @@ class FlagSet:
                 raise FlagError(f"flag provided but not defined: -{name}")
             raise FlagError(f"unknown flag: --{name}")
         if not long_form and not has_value and len(name) > 1:
-            value, has_value = name[1:], "="
+            if flag.kind == "bool":
+                rest.insert(0, f"-{name[1:]}")  # -aq is -a -q
+            else:
+                value, has_value = name[1:], "="
         if not has_value:
             if flag.kind == "bool":
                 value = "true"

@@ -35,15 +35,15 @@ _RETRY_PAUSE_S = 0.1
 T = TypeVar("T")
 
 
-def connect(kubeconfig: Path | ClientConfig | dict[str, Any], told: Callable[[str], None] | None = None) -> Client:
-    """A client that is closed by `async with`; with `told` one that only tells what it would write."""
+def connect(kubeconfig: Path | ClientConfig | dict[str, Any], told: Callable[[str], None] | None = None, offline: bool = False) -> Client:
+    """A client that is closed by `async with`; with `told` one that only tells what it would write, and if `offline` asks nothing either."""
     if isinstance(kubeconfig, dict):
         kubeconfig = from_document(kubeconfig)
     settings = from_file(str(kubeconfig)) if isinstance(kubeconfig, Path) else kubeconfig
     if told is not None:
         from kubette.kubeadm import dry_run
 
-        return dry_run.DryRunClient(settings, told)
+        return dry_run.DryRunClient(settings, told, offline)
     return Client(settings, user_agent="kubeadm", field_manager="kubeadm")
 
 

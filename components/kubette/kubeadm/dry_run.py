@@ -1,14 +1,19 @@
 """`--dry-run`: what would be written, to the API server and to files, is shown instead (upstream: app/util/apiclient/dryrun.go and app/util/dryrun)."""
 
+import os
+import tempfile
 import textwrap
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kubette.client.kubeconfig import ClientConfig
 from kubette.client.resources import Resource
 from kubette.client.rest import Client, Object, PatchType
-from kubette.kubeadm import cluster_api
+from kubette.kubeadm import cluster_api, config
+
+if TYPE_CHECKING:
+    from kubette.kubeadm.phases.context import Context
 
 Say = Callable[[str], None]
 
@@ -65,6 +70,36 @@ def show_files(files: Iterable[tuple[Path, str]], say: Say) -> None:
     """(where the file would be, its content)."""
     for path, content in files:
         say(f'[dryrun] Would write file "{path}" with content:\n{_indented(content)}')
+
+
+def new_directory(command: str, say: Say) -> Path:
+    """Where the files of a dry run of `init` or `join` go: what the variable says, or a new directory below /etc/kubernetes/tmp."""
+    variable = f"KUBEADM_{command.upper()}_DRYRUN_DIR"
+    if chosen := os.environ.get(variable):
+        return Path(chosen)
+    parent = Path(config.KUBERNETES_DIR) / "tmp"
+    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix=f"kubeadm-{command}-dryrun", dir=parent))
+    say(f"W Using dry-run directory {made}. To override it, set the environment variable {variable}")
+    return made
+
+
+# file -> where it would be
+_SHOWN = {
+    **{f"{name}.yaml": config.MANIFESTS_DIR for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd")},
+    "config.yaml": config.KUBELET_DIR,
+    "kubeadm-flags.env": config.KUBELET_DIR,
+}
+
+
+def show_directory(context: "Context") -> None:
+    """What a dry run wrote, as init shows it at the point where it would wait for the control plane."""
+    directory = context.manifests_dir
+    context.say(f'[dryrun] Wrote certificates, kubeconfig files and control plane manifests to the "{directory}" directory')
+    context.say("[dryrun] The certificates or kubeconfig files would not be printed due to their sensitive nature")
+    context.say(f'[dryrun] Please examine the "{directory}" directory for details about what would be written')
+    files = [(Path(place) / name, (directory / name).read_text()) for name, place in _SHOWN.items() if (directory / name).exists()]
+    show_files(files, context.say)
 
 
 def _indented(text: str) -> str:

@@ -81,7 +81,8 @@ def apiserver_flags(cluster: Cluster, local: Local) -> dict[str, str]:
     return flags | cluster.extra_args("apiServer")
 
 
-def controller_manager_flags(cluster: Cluster) -> dict[str, str]:
+def controller_manager_flags(cluster: Cluster, external_ca: bool = False) -> dict[str, str]:
+    """With an external CA its key is not here, and the controllers sign nothing."""
     pki, kubeconfig = cluster.certificates_dir, f"{config.KUBERNETES_DIR}/controller-manager.conf"
     flags = {
         "authentication-kubeconfig": kubeconfig,
@@ -101,6 +102,8 @@ def controller_manager_flags(cluster: Cluster) -> dict[str, str]:
     }
     if cluster.pod_subnet:
         flags |= {"allocate-node-cidrs": "true", "cluster-cidr": cluster.pod_subnet, "service-cluster-ip-range": cluster.service_subnet}
+    if external_ca:
+        del flags["cluster-signing-cert-file"], flags["cluster-signing-key-file"]
     return flags | cluster.extra_args("controllerManager")
 
 
@@ -211,7 +214,7 @@ def kube_apiserver(cluster: Cluster, local: Local) -> dict[str, Any]:
     )
 
 
-def kube_controller_manager(cluster: Cluster, local: Local) -> dict[str, Any]:
+def kube_controller_manager(cluster: Cluster, local: Local, external_ca: bool = False) -> dict[str, Any]:
     mounts = {
         "ca-certs": ("/etc/ssl/certs", "DirectoryOrCreate", True),
         "k8s-certs": (cluster.certificates_dir, "DirectoryOrCreate", True),
@@ -221,7 +224,7 @@ def kube_controller_manager(cluster: Cluster, local: Local) -> dict[str, Any]:
     return _static_pod(
         "kube-controller-manager",
         images.component("kube-controller-manager", cluster.kubernetes_version, cluster.image_repository),
-        command_line("kube-controller-manager", controller_manager_flags(cluster)),
+        command_line("kube-controller-manager", controller_manager_flags(cluster, external_ca)),
         "200m",
         mounts,
         extra=_extra_mounts(cluster, "controllerManager"),

@@ -197,6 +197,14 @@ def _issue(
     return builder.sign(authority.key, hashes.SHA256())
 
 
+def request(leaf: Leaf, key: Key) -> bytes:
+    """A certificate signing request in PEM, for an authority that is elsewhere."""
+    builder = x509.CertificateSigningRequestBuilder().subject_name(_name(leaf.common_name, *leaf.organizations))
+    if leaf.sans:
+        builder = builder.add_extension(_alternative_names(leaf.sans), critical=False)
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
 def pem(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.PEM)
 
@@ -220,6 +228,11 @@ def write_pair(directory: Path, stem: str, certificate: x509.Certificate, key: K
     (directory / stem).parent.mkdir(parents=True, exist_ok=True)
     files.write_atomic(directory / f"{stem}.crt", pem(certificate))
     files.write_atomic(directory / f"{stem}.key", key_pem(key), mode=0o600)
+
+
+def is_external(directory: Path, stem: str) -> bool:
+    """A CA whose key is kept elsewhere: we can use its certificates, not make new ones."""
+    return (directory / f"{stem}.crt").exists() and not (directory / f"{stem}.key").exists()
 
 
 def load_certificate(path: Path) -> x509.Certificate:

@@ -56,8 +56,7 @@ class Place:
         files.write_atomic(path, yaml.safe_dump(document, sort_keys=False, width=1000), mode=0o600)
 
     def is_external(self, authority: str) -> bool:
-        """A CA whose key is kept elsewhere: we can use its certificates, not make new ones."""
-        return (self.certificates / f"{authority}.crt").exists() and not (self.certificates / f"{authority}.key").exists()
+        return pki.is_external(self.certificates, authority)
 
 
 def _current_user(document: dict[str, Any]) -> dict[str, Any]:

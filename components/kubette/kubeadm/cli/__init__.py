@@ -24,6 +24,7 @@ _TOP = {
 _COMMANDS = {
     "certs certificate-key": ("certs", "certificate_key", "Generate certificate keys"),
     "certs check-expiration": ("certs", "check_expiration", "Check certificates expiration for a Kubernetes cluster"),
+    "certs generate-csr": ("certs", "generate_csr", "Generate keys and certificate signing requests"),
     "certs renew": ("certs", "renew", "Renew certificates for a Kubernetes cluster"),
     "config images list": ("config", "images_list", "Print a list of images kubeadm will use"),
     "config images pull": ("config", "images_pull", "Pull images used by kubeadm"),
@@ -40,7 +41,8 @@ _COMMANDS = {
     "join": ("init_join", "join", _TOP["join"]),
     "join phase": ("init_join", "join_phase", 'Use this command to invoke single phase of the "join" workflow'),
     "kubeconfig user": ("certs", "kubeconfig_user", "Output a kubeconfig file for an additional user"),
-    "reset": ("init_join", "reset_machine", _TOP["reset"]),
+    "reset": ("reset", "reset", _TOP["reset"]),
+    "reset phase": ("reset", "reset_phase", 'Use this command to invoke single phase of the "reset" workflow'),
     "token create": ("token", "create", "Create bootstrap tokens on the server"),
     "token delete": ("token", "delete", "Delete bootstrap tokens on the server"),
     "token generate": ("token", "generate", "Generate and print a bootstrap token, but do not create it on the server"),

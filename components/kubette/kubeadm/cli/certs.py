@@ -106,6 +106,29 @@ def kubeconfig_user(flag_set: FlagSet, words: list[str]) -> int:
     return 0
 
 
+def generate_csr(flag_set: FlagSet, words: list[str]) -> int:
+    flag_set.string("cert-dir", config.PKI_DIR, "The path where to save the certificates.")
+    flag_set.string("config", "", "Path to a kubeadm configuration file.")
+    flag_set.string("kubeconfig-dir", config.KUBERNETES_DIR, "The path where to save the kubeconfig file.")
+    options = command_line.parse(flag_set, words)
+    import dataclasses
+    import platform
+
+    from kubette.component_base import version
+    from kubette.kubeadm import local_address, signing_requests
+    from kubette.kubeadm.phases.context import Context
+
+    loaded = documents.load(command_line.read_text(options.config)) if options.config else None
+    cluster = loaded.cluster() if loaded else Cluster(version.git_version())
+    if not loaded or "cert-dir" in options.changed:
+        cluster = dataclasses.replace(cluster, certificates_dir=options.cert_dir)
+    init = (loaded.by_kind.get("InitConfiguration") if loaded else None) or {}
+    name = (init.get("nodeRegistration") or {}).get("name") or platform.node().lower()
+    address = (init.get("localAPIEndpoint") or {}).get("advertiseAddress") or local_address.default()
+    signing_requests.generate(Context(cluster, config.Local(name, address), say), Path(options.kubeconfig_dir))
+    return 0
+
+
 def certificate_key(flag_set: FlagSet, words: list[str]) -> int:
     command_line.parse(flag_set, words)
     from kubette.kubeadm import shared_certs

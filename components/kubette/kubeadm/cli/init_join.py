@@ -1,13 +1,12 @@
-"""`kubeadm init`, `kubeadm join` and `kubeadm reset`."""
+"""`kubeadm init` and `kubeadm join`."""
 
 import platform
 import re
-import sys
 from typing import TYPE_CHECKING, Any
 
 from kubette.component_base import version
 from kubette.component_base.flags import FlagSet
-from kubette.kubeadm import config, documents, joining, local_address
+from kubette.kubeadm import config, documents, joining, local_address, patches, timeouts
 from kubette.kubeadm.cli import command_line
 from kubette.kubeadm.cli import config as config_commands
 from kubette.kubeadm.cli.command_line import say
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 
 # What may stand beside --config; anything else would say the same thing twice.
-_BESIDE_CONFIG = {"config", "ignore-preflight-errors", "node-name", "skip-phases", "skip-token-print", "upload-certs", "v"}
+_BESIDE_CONFIG = {"config", "dry-run", "ignore-preflight-errors", "node-name", "skip-phases", "skip-token-print", "upload-certs", "v"}
 
 
 def _local_flags(flag_set: FlagSet) -> None:
@@ -27,7 +26,9 @@ def _local_flags(flag_set: FlagSet) -> None:
     flag_set.string("apiserver-advertise-address", "", "The IP address the API Server will advertise it's listening on.")
     flag_set.int("apiserver-bind-port", config.API_PORT, "Port for the API Server to bind to.")
     flag_set.string("cri-socket", config.CRI_SOCKET, "Path to the CRI socket to connect.")
+    flag_set.bool("dry-run", False, "Don't apply any changes; just output what would be done.")
     flag_set.strings("ignore-preflight-errors", (), "A list of checks whose errors will be shown as warnings.")
+    flag_set.string("patches", "", 'Path to a directory that contains files named "target[suffix][+patchtype].extension".')
     flag_set.string("certificate-key", "", "Key used to encrypt the control-plane certificates in the kubeadm-certs Secret.")
     if not flag_set.program.endswith("phase"):
         flag_set.strings("skip-phases", (), "List of phases to be skipped.")
@@ -143,7 +144,19 @@ def _init_context(flag_set: FlagSet, words: list[str], arguments: int) -> "tuple
         kubelet_configuration=(loaded.by_kind.get("KubeletConfiguration") if loaded else None) or {},
         proxy_configuration=(loaded.by_kind.get("KubeProxyConfiguration") if loaded else None) or {},
     )
+    _equip(context, options, document, "init")
     return context, options
+
+
+def _equip(context: "Context", options: Any, document: dict[str, Any], command: str) -> None:
+    """What init and join share: timeouts, patches, and where a dry run puts its files."""
+    context.timeouts = timeouts.seconds(document.get("timeouts"))
+    context.patches = patches.load(options.patches or (document.get("patches") or {}).get("directory") or "", say)
+    context.dry_run = options.dry_run or bool(document.get("dryRun"))
+    if context.dry_run:
+        from kubette.kubeadm import dry_run
+
+        context.dry_run_directory = dry_run.new_directory(command, say)
 
 
 def join(flag_set: FlagSet, words: list[str]) -> int:
@@ -152,7 +165,7 @@ def join(flag_set: FlagSet, words: list[str]) -> int:
 
     context, options = _join_context(flag_set, words)
     command_line.run(workflow.run(phases.PHASES, context, options.skip_phases))
-    say(phases.epilogue(context))
+    say("[join] Finished dry-running successfully!" if context.dry_run else phases.epilogue(context))
     return 0
 
 
@@ -201,6 +214,7 @@ def _join_context(flag_set: FlagSet, words: list[str]) -> "tuple[Context, Any]":
         control_plane=control_plane is not None,
         discovery=discovery,
     )
+    _equip(context, options, document, "join")
     return context, options
 
 
@@ -222,18 +236,3 @@ def _join_document(options: Any) -> dict[str, Any]:
     if options.control_plane:
         document["controlPlane"] = {"certificateKey": options.certificate_key}
     return document
-
-
-def reset_machine(flag_set: FlagSet, words: list[str]) -> int:
-    flag_set.bool("force", False, "Reset the node without prompting for confirmation.", shorthand="f")
-    options = command_line.parse(flag_set, words)
-    from kubette.kubeadm.phases import reset
-
-    if not options.force:
-        say("W [reset] WARNING: Changes made to this host by 'kubeadm init' or 'kubeadm join' will be reverted.")
-        print("[reset] Are you sure you want to proceed? [y/N]: ", end="", flush=True)
-        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-            raise ConfigError("error execution phase preflight: aborted reset operation")
-    command_line.run(reset.run(say))
-    say(reset.EPILOGUE)
-    return 0

@@ -39,7 +39,8 @@ def run(context: Context, now: datetime.datetime, chosen: Sequence[str] = tuple(
             _service_account(directory, next(keys) if stem in missing else None, say)
         elif stem in pki.AUTHORITIES:
             if stem not in missing:
-                say(f"[certs] Using existing {stem} certificate authority")
+                keyless = " keyless" if not (directory / f"{stem}.key").exists() else ""
+                say(f"[certs] Using existing {stem}{keyless} certificate authority")
                 continue
             say(f'[certs] Generating "{stem}" certificate and key')
             made = pki.new_authority(pki.AUTHORITIES[stem], next(keys), now, ca_validity)

@@ -41,6 +41,7 @@ class Context:
     skip_token_print: bool = False
     control_plane: bool = True
     dry_run: bool = False  # show what would be written
+    dry_run_directory: Path | None = None  # where a dry run of init or join puts its files
     timeouts: dict[str, float] = field(default_factory=timeouts.seconds)
     patches: Patches = field(default_factory=Patches)
     bootstrap_tokens: list[dict[str, Any]] = field(default_factory=list)  # of --config; the first is the one that init prints
@@ -61,11 +62,24 @@ class Context:
 
     @property
     def pki(self) -> Path:
-        return Path(self.cluster.certificates_dir)
+        return self.dry_run_directory or Path(self.cluster.certificates_dir)
 
     @property
     def kubernetes_dir(self) -> Path:
-        return Path(config.KUBERNETES_DIR)
+        return self.dry_run_directory or Path(config.KUBERNETES_DIR)
+
+    @property
+    def manifests_dir(self) -> Path:
+        return self.dry_run_directory or Path(config.MANIFESTS_DIR)
+
+    @property
+    def kubelet_dir(self) -> Path:
+        return self.dry_run_directory or Path(config.KUBELET_DIR)
+
+    @property
+    def told(self) -> Callable[[str], None] | None:
+        """Who is told of writes to the cluster instead of the cluster (see `cluster_api.connect`)."""
+        return self.say if self.dry_run else None
 
     @property
     def admin_conf(self) -> Path:

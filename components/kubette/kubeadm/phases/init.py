@@ -4,7 +4,7 @@ import datetime
 from collections.abc import Awaitable, Callable, Sequence
 
 from kubette.client.rest import Client
-from kubette.kubeadm import cluster_api, config, pki, rbac
+from kubette.kubeadm import cluster_api, config, dry_run, pki, rbac
 from kubette.kubeadm.phases import certs, control_plane, kubeconfig, kubelet_start, preflight, upload, wait_control_plane
 from kubette.kubeadm.phases.context import Context
 from kubette.kubeadm.phases.workflow import Phase
@@ -17,6 +17,7 @@ def _now() -> datetime.datetime:
 async def _preflight(context: Context, _: Sequence[str]) -> None:
     context.say(f"[init] Using Kubernetes version: {context.cluster.kubernetes_version}")
     preflight.run(context, joining=False)
+    await preflight.pull_images(context)
 
 
 async def _certs(context: Context, chosen: Sequence[str]) -> None:
@@ -41,6 +42,9 @@ async def _kubelet_start(context: Context, _: Sequence[str]) -> None:
 
 async def _wait(context: Context, _: Sequence[str]) -> None:
     """Healthy also means: admin.conf may do what the next phases do."""
+    if context.dry_run:
+        dry_run.show_directory(context)
+        return
     await wait_control_plane.run(context)
     async with cluster_api.connect(context.super_admin_conf) as client:
         await cluster_api.retried(lambda: cluster_api.ensure(client, rbac.cluster_admins()))
@@ -56,7 +60,7 @@ async def _show_join_command(context: Context, _: Sequence[str]) -> None:
 
 def _as_admin(work: Callable[[Context, Client, Sequence[str]], Awaitable[None]]) -> Callable[[Context, Sequence[str]], Awaitable[None]]:
     async def run(context: Context, chosen: Sequence[str]) -> None:
-        async with cluster_api.connect(context.admin_conf) as client:
+        async with cluster_api.connect(context.admin_conf, context.told, offline=True) as client:
             await work(context, client, chosen)
 
     return run

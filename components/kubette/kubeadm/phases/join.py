@@ -4,7 +4,6 @@ import asyncio
 import base64
 import datetime
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -13,7 +12,7 @@ from kubette.apimachinery.status import ApiError
 from kubette.client import resources
 from kubette.client.rest import Client
 from kubette.component_base import version
-from kubette.kubeadm import cluster_api, cluster_config, config, discovery, etcd_members, kubeconfigs, release_words, shared_certs
+from kubette.kubeadm import cluster_api, cluster_config, config, discovery, dry_run, etcd_members, kubeconfigs, release_words, shared_certs
 from kubette.kubeadm.config import Cluster, ConfigError
 from kubette.kubeadm.phases import certs, control_plane, kubeconfig, kubelet_start, preflight, upload, wait_control_plane
 from kubette.kubeadm.phases.context import Context, PhaseError, write_yaml
@@ -48,6 +47,8 @@ async def _preflight(context: Context, _: Sequence[str]) -> None:
             "Please ensure that:\n* The cluster has a stable controlPlaneEndpoint address."
         )
         raise PhaseError("preflight", "\nOne or more conditions for hosting a new control plane instance is not satisfied.\n\n" + reason)
+    if context.control_plane:
+        await preflight.pull_images(context)
 
 
 async def _prepare(context: Context, chosen: Sequence[str]) -> None:
@@ -93,29 +94,39 @@ async def _kubelet_start(context: Context, _: Sequence[str]) -> None:
         ca = base64.b64decode(bootstrap["clusters"][0]["cluster"]["certificate-authority-data"])
         files.write_atomic(context.pki / "ca.crt", ca)
     write_yaml(context.kubernetes_dir / "bootstrap-kubelet.conf", bootstrap)
-    Path(config.MANIFESTS_DIR).mkdir(parents=True, exist_ok=True)
+    context.manifests_dir.mkdir(parents=True, exist_ok=True)
     await kubelet_start.run(context)
-    await wait_control_plane.wait_kubelet(context)
+    if not context.dry_run:
+        await wait_control_plane.wait_kubelet(context)
 
 
 async def _kubelet_wait_bootstrap(context: Context, _: Sequence[str]) -> None:
+    if context.dry_run:
+        dry_run.show_directory(context)
+        context.say("[kubelet-start] Would wait for the kubelet to perform the TLS Bootstrap")
+        return
     await _wait_bootstrap(context)
 
 
 async def _etcd_join(context: Context, _: Sequence[str]) -> None:
-    if context.control_plane:
+    if context.control_plane and context.dry_run:
+        context.say("[etcd] Would add this machine as a member of the existing etcd cluster")
+    elif context.control_plane:
         async with cluster_api.connect(context.admin_conf) as client:
             await etcd_members.join(context, client)
 
 
 async def _wait(context: Context, _: Sequence[str]) -> None:
-    if context.control_plane:
+    if context.control_plane and not context.dry_run:
         await wait_control_plane.wait_components(context)
 
 
-async def _control_plane_join(context: Context, _: Sequence[str]) -> None:
-    if context.control_plane:
-        async with cluster_api.connect(context.admin_conf) as client:
+async def _control_plane_join(context: Context, chosen: Sequence[str]) -> None:
+    """Its phase `etcd` is the older place of etcd-join, for who runs it alone: a member that is there is left as it is."""
+    if "etcd" in chosen and not (context.manifests_dir / "etcd.yaml").exists():
+        await _etcd_join(context, chosen)
+    if context.control_plane and "mark-control-plane" in chosen:
+        async with cluster_api.connect(context.admin_conf, context.told, offline=True) as client:
             await upload.mark_control_plane(context, client)
 
 
@@ -132,7 +143,7 @@ PHASES = (
     Phase("etcd-join", "Join etcd for control plane nodes", _etcd_join),
     # The API server needs the etcd member, and marking needs the API server.
     Phase("wait-control-plane", "Wait for the control plane to start", _wait),
-    Phase("control-plane-join", "Join a machine as a control plane instance", _control_plane_join, ("mark-control-plane",)),
+    Phase("control-plane-join", "Join a machine as a control plane instance", _control_plane_join, ("etcd", "mark-control-plane")),
 )
 
 

@@ -1,9 +1,8 @@
 """Phase kubelet-start: the kubelet's configuration, and its unit started by systemctl."""
 
 import asyncio
-from pathlib import Path
 
-from kubette.kubeadm import config, kubelet_config
+from kubette.kubeadm import kubelet_config
 from kubette.kubeadm.phases.context import Context, PhaseError, write_yaml
 from kubette.stdx import files
 
@@ -12,7 +11,7 @@ _SYSTEMCTL_TIMEOUT_S = 30.0
 
 def write(context: Context) -> None:
     """Write config.yaml and kubeadm-flags.env."""
-    directory = Path(config.KUBELET_DIR)
+    directory = context.kubelet_dir
     directory.mkdir(parents=True, exist_ok=True)
     environment = directory / "kubeadm-flags.env"
     context.say(f'[kubelet-start] Writing kubelet environment file with flags to file "{environment}"')
@@ -32,6 +31,9 @@ async def systemctl(verb: str, unit: str) -> None:
 
 async def run(context: Context) -> None:
     """Stop the kubelet that waits for its configuration, write that, start it."""
+    if context.dry_run:
+        write(context)
+        return
     await systemctl("stop", "kubelet")
     write(context)
     context.say("[kubelet-start] Starting the kubelet")

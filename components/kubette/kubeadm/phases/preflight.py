@@ -8,7 +8,8 @@ from pathlib import Path
 
 from kubette.api import releases
 from kubette.component_base import version
-from kubette.kubeadm import config
+from kubette.kubeadm import config, container_runtime, images
+from kubette.kubeadm.config import ConfigError
 from kubette.kubeadm.phases.context import Context, PhaseError
 
 _CONTROL_PLANE_PORTS = (config.API_PORT, 10259, 10257)
@@ -105,6 +106,23 @@ def run(context: Context, *, joining: bool) -> None:
         findings += _kubelet_version(context)
         for text in _kubernetes_version(context):
             context.say(f"\t[WARNING KubernetesVersion]: {text}")
+    judge(findings, context.local.ignore_preflight_errors, context.say)
+
+
+async def pull_images(context: Context) -> None:
+    """On the machine before the kubelet needs them. Raises PhaseError through `judge`."""
+    if context.dry_run:
+        context.say("[preflight] Would pull the required images (like 'kubeadm config images pull')")
+        return
+    context.say("[preflight] Pulling images required for setting up a Kubernetes cluster")
+    context.say("[preflight] This might take a minute or two, depending on the speed of your internet connection")
+    context.say("[preflight] You can also perform this action beforehand using 'kubeadm config images pull'")
+    findings = []
+    for image in images.required(context.cluster.kubernetes_version, context.cluster.image_repository):
+        try:
+            await container_runtime.pull(context.local.cri_socket, image)
+        except ConfigError as error:
+            findings.append(("ImagePull", str(error)))
     judge(findings, context.local.ignore_preflight_errors, context.say)
 
 

@@ -1,63 +1,109 @@
-"""`kubeadm reset`: undo init or join on this machine; what is not kubeadm's is left alone and named."""
+"""`kubeadm reset`: its phases undo init or join on this machine; what is not kubeadm's is left alone and named (upstream: cmd/phases/reset)."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 from kubette.kubeadm import config, etcd_members, static_pods
-from kubette.kubeadm.phases import kubelet_start
+from kubette.kubeadm.phases import kubelet_start, preflight
 from kubette.kubeadm.phases.context import PhaseError
+from kubette.kubeadm.phases.workflow import Phase
 
 _CONFIGS = ("admin.conf", "super-admin.conf", "kubelet.conf", "bootstrap-kubelet.conf", "controller-manager.conf", "scheduler.conf")
 
 
-async def run(say: Callable[[str], None]) -> None:
-    say("[preflight] Running pre-flight checks")
-    manifest = Path(config.MANIFESTS_DIR) / "etcd.yaml"
-    data = Path(config.ETCD_DATA_DIR)
-    if manifest.exists():
-        try:
-            data = static_pods.etcd_data_path()
-        except PhaseError as error:
-            say(f"W [reset] Failed to evaluate the {str(data)!r} directory. Skipping its deletion and cleanup: {error}")
-        await _leave_etcd(manifest, say)
-    say("[reset] Stopping the kubelet service")
+@dataclass(slots=True)
+class Reset:
+    """One run of it. `confirm` raises ConfigError when the user does not want to."""
+
+    say: Callable[[str], None]
+    confirm: Callable[[], None] = lambda: None
+    dry_run: bool = False
+    certificates_dir: str = config.PKI_DIR
+    cri_socket: str = config.CRI_SOCKET
+    cleanup_tmp_dir: bool = False
+    ignored: frozenset[str] = frozenset()
+    etcd_data: Path | None = None  # to be emptied, once its member has left
+
+
+async def _preflight(reset: Reset, _: Sequence[str]) -> None:
+    reset.confirm()
+    reset.say("[preflight] Running pre-flight checks")
+    preflight.judge(preflight.root(), reset.ignored, reset.say)
+
+
+async def _remove_etcd_member(reset: Reset, _: Sequence[str]) -> None:
+    say, manifest = reset.say, Path(config.MANIFESTS_DIR) / "etcd.yaml"
+    if not manifest.exists():
+        return
     try:
-        await kubelet_start.systemctl("stop", "kubelet")
+        reset.etcd_data = static_pods.etcd_data_path()
     except PhaseError as error:
-        say(f"W [reset] The kubelet service could not be stopped by kubeadm: [{error}]")
-    await _remove_containers(say)
-    say(f"[reset] Deleting contents of directories: [{config.MANIFESTS_DIR} {config.KUBELET_DIR} {config.PKI_DIR}]")
-    for directory in (config.MANIFESTS_DIR, config.KUBELET_DIR, config.PKI_DIR, str(data)):
-        _empty(Path(directory))
-    if data.is_dir():
-        say(f"[reset] Deleted contents of the etcd data directory: {data}")
-    paths = [Path(config.KUBERNETES_DIR) / name for name in _CONFIGS]
-    say(f"[reset] Deleting files: [{' '.join(map(str, paths))}]")
-    for path in paths:
-        path.unlink(missing_ok=True)
-
-
-async def _leave_etcd(manifest: Path, say: Callable[[str], None]) -> None:
+        say(f"W [reset] Failed to evaluate the {config.ETCD_DATA_DIR!r} directory. Skipping its deletion and cleanup: {error}")
+        return
+    if reset.dry_run:
+        say("[reset] Would remove the etcd member on this node from the etcd cluster")
+        say(f"[reset] Would delete contents of the etcd data directory: {reset.etcd_data}")
+        return
     try:
         command = yaml.safe_load(manifest.read_text())["spec"]["containers"][0]["command"]
         peer = next(word.split("=", 1)[1] for word in command if word.startswith("--initial-advertise-peer-urls="))
-        await etcd_members.leave(Path(config.PKI_DIR), peer)
+        await etcd_members.leave(Path(reset.certificates_dir), peer)
     except Exception as error:
         # A machine that is cut off must still be resettable; the operator removes the member by hand.
         say(f"W [reset] Failed to remove etcd member: {error}, please manually remove this etcd member using etcdctl")
 
 
-async def _remove_containers(say: Callable[[str], None]) -> None:
+async def _cleanup_node(reset: Reset, _: Sequence[str]) -> None:
+    say = reset.say
+    directories = [config.MANIFESTS_DIR, config.KUBELET_DIR, reset.certificates_dir]
+    if reset.cleanup_tmp_dir:
+        directories.append(f"{config.KUBERNETES_DIR}/tmp")
+    paths = [Path(config.KUBERNETES_DIR) / name for name in _CONFIGS]
+    shown = f"[{' '.join(map(str, paths))}]"
+    if reset.dry_run:
+        say("[reset] Would stop the kubelet service")
+        say(f'[reset] Would unmount mounted directories in "{config.KUBELET_DIR}"')
+        say("[reset] Would remove Kubernetes-managed containers")
+        say(f"[reset] Would delete contents of directories: [{' '.join(directories)}]")
+        say(f"[reset] Would delete files: {shown}")
+        return
+    say("[reset] Stopping the kubelet service")
+    try:
+        await kubelet_start.systemctl("stop", "kubelet")
+    except PhaseError as error:
+        say(f"W [reset] The kubelet service could not be stopped by kubeadm: [{error}]")
+    await _remove_containers(reset)
+    say(f"[reset] Deleting contents of directories: [{' '.join(directories)}]")
+    for directory in directories:
+        _empty(Path(directory))
+    data = reset.etcd_data or Path(config.ETCD_DATA_DIR)
+    if data.is_dir():
+        _empty(data)
+        say(f"[reset] Deleted contents of the etcd data directory: {data}")
+    say(f"[reset] Deleting files: {shown}")
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
+PHASES: tuple[Phase[Reset], ...] = (
+    Phase("preflight", "Run reset pre-flight checks", _preflight),
+    Phase("remove-etcd-member", "Remove a local etcd member.", _remove_etcd_member),
+    Phase("cleanup-node", "Run cleanup node.", _cleanup_node),
+)
+
+
+async def _remove_containers(reset: Reset) -> None:
     """Every pod of this machine goes, through the runtime that made it."""
     import grpc
 
     from kubette.cri import api_pb2 as cri
     from kubette.cri import services
 
-    async with grpc.aio.insecure_channel(config.CRI_SOCKET) as channel:
+    async with grpc.aio.insecure_channel(reset.cri_socket) as channel:
         runtime = services.Stub(channel, services.RUNTIME_SERVICE)
         try:
             found = await runtime.ListPodSandbox(cri.ListPodSandboxRequest(), timeout=10)
@@ -65,7 +111,7 @@ async def _remove_containers(say: Callable[[str], None]) -> None:
                 await runtime.StopPodSandbox(cri.StopPodSandboxRequest(pod_sandbox_id=sandbox.id), timeout=60)
                 await runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=sandbox.id), timeout=60)
         except grpc.aio.AioRpcError as error:
-            say(f"W [reset] Failed to remove containers: {error.details()}")
+            reset.say(f"W [reset] Failed to remove containers: {error.details()}")
 
 
 def _empty(directory: Path) -> None:
