@@ -18,6 +18,7 @@ COMMANDS = {
     "status": "Show the machines of a cluster",
     "logs": "Show the journal of a machine, or of one of its units: logs MACHINE [UNIT]",
     "doctor": "Find what is wrong with a cluster, and say what to do",
+    "lab": "Exercises on a running cluster: lab list|start|hint|check|solve|reset [NAME]",
     "kubeconfig": "Print the administrator's kubeconfig, or its path",
     "list": "List the clusters",
     "versions": "List the Kubernetes releases a cluster can be of: versions [LINE]",
