@@ -92,7 +92,9 @@ def _check(place: "Session", one: "Exercise", wait_s: float) -> int:
 
 def _grade(one: "Exercise", missing: list[str]) -> int:
     if missing:
-        print(f"{one.name}: {len(one.checks) - len(missing)} of {len(one.checks)} done; still missing:", *(f"  - {text}" for text in missing), sep="\n")
+        print(
+            f"{one.name}: {len(one.checks) - len(missing)} of {len(one.checks)} done; still missing:", *(f"  - {text}" for text in missing), sep="\n"
+        )
         return 1
     print(f"{one.name}: done ({len(one.checks)} of {len(one.checks)}). kubette lab reset {one.name} cleans up.")
     return 0
