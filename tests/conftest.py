@@ -9,7 +9,8 @@ import os
 import hypothesis
 import pytest
 
-from harness import judges
+from harness import isolation, judges
+from harness.article_table import Table
 
 # The same examples in every run (scripts/simulate and --hypothesis-seed explore), and no judgement of speed: the machine may be busy.
 hypothesis.settings.register_profile("kubette", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -18,6 +19,18 @@ hypothesis.settings.load_profile("kubette")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="also what takes real minutes: full grace periods, every release")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Table())
+    if hasattr(config, "workerinput"):
+        isolation.own_network()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(isolation.group(item)))
 
 
 @pytest.fixture(scope="session")

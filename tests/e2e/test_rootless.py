@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness import judges
+from harness import isolation, judges
 from harness.cluster import Cluster, free_port
 from harness.eventually import eventually
 
@@ -56,6 +56,9 @@ def mine(home: Path, new_cluster: Callable[..., Cluster]) -> Cluster:
         kubectl_program=str(checkout / ".venv/bin/kubectl"),
         api_port=free_port(),
     )
+    # Where the tests run side by side only the machine's own network reaches packages; elsewhere `up` installs, as for a new user.
+    if isolation.outside():
+        subprocess.run([*isolation.outside(), *cluster.as_user, str(checkout / "scripts/install")], check=True, timeout=INSTALL_TIMEOUT_S)
     command = [*cluster.as_user, str(checkout / "scripts/up"), f"--name={cluster.name}", f"--api-port={cluster.api_port}"]
     done = subprocess.run(command, env=cluster.environment, capture_output=True, text=True, timeout=INSTALL_TIMEOUT_S, check=False)
     assert done.returncode == 0, f"scripts/up: exit code {done.returncode}\n{done.stdout}{done.stderr}"

@@ -6,22 +6,17 @@
 - `cluster.typed("node01", "systemctl status kubelet")` is a line typed in a shell of that machine; kubectl is the real one, on the host.
 - Rows with real minutes in them run with shortened flags, and in full with `scripts/test --long`: `is_long` says which, and `@pytest.mark.long` marks a test for --long only.
 
-At the end the table is printed: row, style, passed or not, seconds.
+At the end the table is printed: row, style, passed or not, seconds (harness.article_table).
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
-from harness.article_rows import ROWS, STYLES, rows_of
+from harness.article_rows import STYLES
 from harness.cluster import Cluster
 
-HERE = Path(__file__).parent
 UP_FLAGS = {"kubeadm": ("--style=kubeadm",), "systemd": ("--style=systemd",)}
-Outcome = tuple[str, float]
-OUTCOMES = pytest.StashKey[dict[tuple[str, str], list[Outcome]]]()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -44,28 +39,3 @@ def cluster(style: str, new_cluster: Callable[..., Cluster]) -> Iterator[Cluster
     made.kubectl("rollout", "status", "deployment/coredns", "--namespace=kube-system", "--timeout=60s", timeout_s=70)
     yield made
     made.remove()
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    report = yield
-    if HERE in item.path.parents and (report.when == "call" or not report.passed):
-        outcomes = item.config.stash.setdefault(OUTCOMES, defaultdict(list))
-        style = getattr(item, "callspec", None) and item.callspec.params.get("style", "")  # type: ignore[attr-defined]
-        for row in rows_of(item.name):
-            outcomes[row, style or ""].append((report.outcome, report.duration))
-    return report
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    outcomes = config.stash.get(OUTCOMES, None)
-    if not outcomes:
-        return
-    terminalreporter.section("the article, row by row")
-    for (row, style), seen in sorted(outcomes.items(), key=lambda item: (ROWS.index(item[0][0]), item[0][1])):
-        worst = next((outcome for outcome in ("failed", "skipped") if outcome in {one for one, _ in seen}), "passed")
-        terminalreporter.write_line(f"{row}  {style or '-':8} {worst:8} {sum(seconds for _, seconds in seen):6.1f} s")
-    passed = {row for row, _ in outcomes} - {row for (row, _), seen in outcomes.items() if any(outcome != "passed" for outcome, _ in seen)}
-    terminalreporter.write_line(
-        f"{len(passed)} of {len(ROWS)} rows passed; not run: {' '.join(row for row in ROWS if row not in {r for r, _ in outcomes}) or 'none'}"
-    )
