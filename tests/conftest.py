@@ -5,6 +5,7 @@ silently absent judges nothing. `@pytest.mark.root` skips for an ordinary user. 
 """
 
 import os
+from typing import Any
 
 import hypothesis
 import pytest
@@ -27,10 +28,9 @@ def pytest_configure(config: pytest.Config) -> None:
         isolation.own_network()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(isolation.group(item)))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> isolation.Scheduler:
+    return isolation.Scheduler(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import pytest
 from harness.article_rows import ROWS, STYLES, rows_of
 
 HERE = "tests/e2e/article/"
-_STYLE = re.compile(rf"\[(?:.*-)?({'|'.join(STYLES)})(?:-.*)?\]")
+STYLE = re.compile(rf"\[(?:.*-)?({'|'.join(STYLES)})(?:-.*)?\]")
 
 
 class Table:
@@ -21,7 +21,7 @@ class Table:
         if not report.nodeid.startswith(HERE) or (report.when != "call" and report.passed):
             return
         name = report.nodeid.partition("::")[2]
-        style = _STYLE.search(name)
+        style = STYLE.search(name)
         for row in rows_of(name):
             self._outcomes[row, style[1] if style else "-"].append((report.outcome, report.duration))
 

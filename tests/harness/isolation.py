@@ -1,24 +1,38 @@
-"""Tests side by side: which belong together on one worker, and a network of its own for each worker, so that the fixed ports of clusters do not meet.
-
-A test goes with the others of its file, or with all that use the same session-wide cluster.
-"""
+"""Tests side by side: which belong together on one worker, and a network of its own for each worker, so that the fixed ports of clusters do not meet."""
 
 import ctypes
+import functools
 import os
+from pathlib import Path
 
-import pytest
+from xdist.scheduler import LoadScopeScheduling
 
+from harness.article_table import STYLE
+
+ROOT = Path(__file__).parents[2]
 CLONE_NEWNET = 0x40000000
 
 
-def group(item: pytest.Item) -> str:
-    """The tests of a group run on one worker, one after the other."""
-    info = getattr(item, "_fixtureinfo", None)
-    shared = info.name2fixturedefs.get("cluster", ()) if info is not None else ()
-    if shared and shared[-1].scope == "session":
-        params = item.callspec.params if hasattr(item, "callspec") else {}
-        return "-".join(("cluster", *shared[-1].baseid.split("/")[1:], *filter(None, [params.get("style")])))
-    return item.nodeid.partition("::")[0]
+@functools.cache
+def _brings_its_own(path: str) -> bool:
+    text = (ROOT / path).read_text()
+    return 'scope="module"' in text and ("new_cluster" in text or "cluster: Cluster" not in text)
+
+
+def group(nodeid: str) -> str:
+    """The tests of a group run on one worker, one after the other: those of a file, or all that use the same session-wide cluster."""
+    path = nodeid.partition("::")[0]
+    if path.startswith("tests/e2e/article/"):
+        style = STYLE.search(nodeid)
+        return f"article-{style[1]}" if style else path
+    return path if not path.startswith("tests/e2e/") or _brings_its_own(path) else "e2e"
+
+
+class Scheduler(LoadScopeScheduling):
+    """Hands out whole groups."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group(nodeid)
 
 
 def own_network() -> None:
