@@ -11,7 +11,6 @@ bbolt does not look: a file that nobody else has written to since is read whole 
 import os
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import BinaryIO
 
 import google_crc32c
@@ -166,10 +165,6 @@ class Database:
         self._content = content
         _, self._page_bytes, self._root, self.size = self._meta()  # size: of all pages, what follows them does not count
         self._pages_left = 0
-
-    @classmethod
-    def open(cls, path: Path) -> "Database":
-        return cls(path.read_bytes())
 
     def _meta(self) -> tuple[int, int, int, int]:
         """Transaction, size of a page, root, and size of all pages."""

@@ -14,6 +14,7 @@ from kubette.component_base.run import StartupError
 from kubette.etcd import data_dir, forced, membership, raft_codec, snapshot_files, snapshotter, transport, v2_apply, wal
 from kubette.etcd.apply import State
 from kubette.etcd.config import Config
+from kubette.etcd.disk import SYSTEM_DISK, Disk
 from kubette.etcd.membership import Member
 from kubette.etcd.server import empty_state
 from kubette.etcd_api.metadata_pb2 import Metadata
@@ -50,7 +51,7 @@ async def open_member(config: Config, peer_context: ssl.SSLContext | None) -> Bo
         seeds: list[Member] = []
         if fresh:
             seeds = await _create(config, wal_dir, peer_context)
-        return _open(config, wal_dir, snap_directory, fresh, seeds)
+        return open_files(config, fresh, seeds, SYSTEM_DISK, random.Random())
     except OSError as error:
         raise StartupError(data_dir.told(error, config.data_dir)) from error
     except (wal.WalError, snapshotter.SnapshotError) as error:
@@ -69,24 +70,30 @@ async def _create(config: Config, wal_dir: Path, peer_context: ssl.SSLContext | 
         ours = ",".join(f"{config.name}={url}" for url in config.advertise_peer_urls)
         raise StartupError(f"--initial-cluster has {config.initial_cluster} but missing from --initial-advertise-peer-urls={ours}")
     if config.new_cluster:
-        members = membership.bootstrap(initial, config.token)
-        cluster_id = membership.cluster_id(member.id for member in members.values())
-        ordered = sorted(members.values(), key=lambda member: member.id)
-        entries = [snapshot_files.first_entry(index, member) for index, member in enumerate(ordered, 1)]
-        _write_log(wal_dir, members[config.name].id, cluster_id, HardState(1, 0, len(entries)), entries)
+        write_first_log(config, initial, SYSTEM_DISK)
         return []
     members_there, cluster_id = await _ask_members(config, initial, peer_context)
     own = [member for member in members_there if set(member.peer_urls) == set(config.advertise_peer_urls)]
     if not own:
         raise StartupError("error validating peerURLs: member count is unequal or unmatched member while checking PeerURLs")
-    _write_log(wal_dir, own[0].id, cluster_id, HardState(), [])
+    write_log(wal_dir, own[0].id, cluster_id, HardState(), [], SYSTEM_DISK)
     return members_there
 
 
-def _write_log(wal_dir: Path, member_id: int, cluster_id: int, state: HardState, entries: list[Entry]) -> None:
-    wal_dir.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+def write_first_log(config: Config, initial: dict[str, tuple[str, ...]], disk: Disk) -> None:
+    """The log of a member of a new cluster: who belongs to it, committed."""
+    members = membership.bootstrap(initial, config.token)
+    cluster_id = membership.cluster_id(member.id for member in members.values())
+    ordered = sorted(members.values(), key=lambda member: member.id)
+    entries = [snapshot_files.first_entry(index, member) for index, member in enumerate(ordered, 1)]
+    write_log(Path(config.wal_dir), members[config.name].id, cluster_id, HardState(1, 0, len(entries)), entries, disk)
+
+
+def write_log(wal_dir: Path, member_id: int, cluster_id: int, state: HardState, entries: list[Entry], disk: Disk) -> None:
+    """A log that begins with these entries; without any, of a member that joins and is told everything."""
+    disk.make_directory(wal_dir.parent)
     metadata = Metadata(NodeID=member_id, ClusterID=cluster_id).SerializeToString()
-    created = wal.Wal.create(wal_dir, metadata, state, entries)
+    created = wal.Wal.create(wal_dir, metadata, state, entries, disk)
     created.close()
 
 
@@ -109,13 +116,15 @@ async def _ask_members(config: Config, initial: dict[str, tuple[str, ...]], cont
     raise StartupError("cannot fetch cluster info from peer urls: could not retrieve cluster information from the given URLs")
 
 
-def _open(config: Config, wal_dir: Path, snap_directory: Path, fresh: bool, seeds: list[Member]) -> Booted:
+def open_files(config: Config, fresh: bool, seeds: list[Member], disk: Disk, rng: random.Random) -> Booted:
+    """A node as its files say it was left. Raises WalError, SnapshotError, StartupError, OSError."""
+    wal_dir, snap_directory = Path(config.wal_dir), Path(config.data_dir) / "member" / "snap"
     state = empty_state(min_ttl=max(1, round(1.5 * config.election_s)))
-    snapshot = snapshotter.load_newest(snap_directory, wal.snapshot_positions(wal_dir)) or Snapshot()
-    log_file, contents = _open_log(wal_dir, snapshot.index)
+    snapshot = snapshotter.load_newest(snap_directory, wal.snapshot_positions(wal_dir, disk), disk) or Snapshot()
+    log_file, contents = _open_log(wal_dir, snapshot.index, disk)
     database = snap_directory / "db"
-    if database.exists():
-        snapshotter.load_database(database, state)
+    if disk.exists(database):
+        snapshotter.load_database(database, state, disk)
     if state.applied_index < snapshot.index:
         raise StartupError(f"snap: database {database} is at index {state.applied_index}, older than its snapshot at {snapshot.index}")
     if snapshot.index:
@@ -136,7 +145,7 @@ def _open(config: Config, wal_dir: Path, snap_directory: Path, fresh: bool, seed
     log_file.fsyncs, log_file.max_files = config.fsync, config.max_wals
     if config.force_new_cluster and not fresh:
         raft_log, hard_state = forced.alone(metadata.NodeID, state.membership, snapshot, contents.entries, hard_state, log_file)
-    node = Node(options, raft_log, hard_state, snapshot.conf_state if snapshot.index else ConfState(), random.Random())
+    node = Node(options, raft_log, hard_state, snapshot.conf_state if snapshot.index else ConfState(), rng)
     return Booted(metadata.NodeID, metadata.ClusterID, state, node, log_file, snap_directory, fresh, seeds)
 
 
@@ -152,11 +161,11 @@ def _members_of_the_log(state: State, entries: list[Entry]) -> None:
         state.membership.members = {node: stored.get(node, member) for node, member in believed.members.items()}
 
 
-def _open_log(wal_dir: Path, after_index: int) -> tuple[wal.Wal, wal.Contents]:
+def _open_log(wal_dir: Path, after_index: int, disk: Disk) -> tuple[wal.Wal, wal.Contents]:
     """Open the log, cutting off a torn tail once: it was never acknowledged."""
     try:
-        return wal.Wal.open(wal_dir, after_index)
+        return wal.Wal.open(wal_dir, after_index, disk)
     except wal.TornTailError as torn:
-        copy = wal.repair(torn)
+        copy = wal.repair(torn, disk)
         log.warning("Repaired the log's torn tail", file=str(torn.path), offset=torn.offset, copy=str(copy))
-        return wal.Wal.open(wal_dir, after_index)
+        return wal.Wal.open(wal_dir, after_index, disk)

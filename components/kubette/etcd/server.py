@@ -18,6 +18,7 @@ from kubette.component_base import logs
 from kubette.etcd import membership, passwords, raft_codec, snapshotter, v2_apply
 from kubette.etcd.apply import Applier, State
 from kubette.etcd.auth import READ, ROOT, Caller
+from kubette.etcd.disk import SYSTEM_DISK, Disk
 from kubette.etcd.jwt_tokens import JwtTokens
 from kubette.etcd.lessor import Lessor
 from kubette.etcd.measures import Measures
@@ -69,7 +70,18 @@ class Credentials:
 class Server:
     """One member. `start` after the Raft loop is attached."""
 
-    def __init__(self, member_id: int, cluster_id: int, state: State, snap_directory: Path, limits: Limits, clock: Clock, election_s: float) -> None:
+    def __init__(
+        self,
+        member_id: int,
+        cluster_id: int,
+        state: State,
+        snap_directory: Path,
+        limits: Limits,
+        clock: Clock,
+        election_s: float,
+        disk: Disk = SYSTEM_DISK,
+        rng: random.Random | None = None,
+    ) -> None:
         self.member_id = member_id
         self.cluster_id = cluster_id
         self.state = state
@@ -77,6 +89,7 @@ class Server:
         self.clock = clock
         self._election_s = election_s
         self._snap_directory = snap_directory
+        self._disk = disk
         self._header_prefix = int_field(1, cluster_id) + int_field(2, member_id)
         self.jwt: JwtTokens | None = None
         self._credentials: ContextVar[Credentials | None] = ContextVar("credentials", default=None)
@@ -87,7 +100,7 @@ class Server:
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
         self._deadlines: deque[tuple[float, int]] = deque()
         self._proposed: deque[tuple[int, Sequence[int]]] = deque()  # (term of the leader they went to, request ids)
-        self._request_id = (member_id & 0xFFFF) << 48 | random.SystemRandom().getrandbits(40) << 8
+        self._request_id = (member_id & 0xFFFF) << 48 | (rng or random.SystemRandom()).getrandbits(40) << 8
         self._read_queue: list[asyncio.Future[None]] = []
         self._read_flight: tuple[bytes, float, list[asyncio.Future[None]]] | None = None
         self._read_blocked_since = 0.0  # when the oldest read that is still waiting began; 0 when none is
@@ -455,7 +468,7 @@ class Server:
         self._snapshot_index = self.state.applied_index
         image = snapshotter.capture(self.state, self.node.raft.tracker.config.conf_state())
         began = self.clock.monotonic()
-        running = asyncio.get_running_loop().run_in_executor(None, snapshotter.save, self._snap_directory, image)
+        running = asyncio.get_running_loop().run_in_executor(None, snapshotter.save, self._snap_directory, image, self._disk)
         running.add_done_callback(lambda done: self._snapshot_done(image.snapshot, began, done))
         self._snapshot_running = running
 
@@ -471,7 +484,7 @@ class Server:
             self.measures.observe(short, self.clock.monotonic() - began)
         log.info("Saved snapshot", index=snapshot.index, term=snapshot.term)
         compact_to = max(snapshot.index - self.limits.catch_up_entries, 0)
-        self.raft.snapshot_saved(snapshot, compact_to, lambda: snapshotter.purge(self._snap_directory, self.limits.max_snapshots))
+        self.raft.snapshot_saved(snapshot, compact_to, lambda: snapshotter.purge(self._snap_directory, self.limits.max_snapshots, self._disk))
 
     def capture(self) -> snapshotter.Image:
         """The state now, for a member that needs it or a backup."""
@@ -507,10 +520,10 @@ class Server:
 
     def _load_received(self, received: Path, snapshot: Snapshot) -> State:
         fresh = empty_state(self.state.lessor.min_ttl)
-        snapshotter.load_database(received, fresh)
+        snapshotter.load_database(received, fresh, self._disk)
         assert fresh.applied_index == snapshot.index, f"database at {fresh.applied_index}, snapshot at {snapshot.index}"
-        received.replace(self._snap_directory / "db")
-        snapshotter.save_snap(self._snap_directory, snapshot)
+        self._disk.rename(received, self._snap_directory / "db")
+        snapshotter.save_snap(self._snap_directory, snapshot, self._disk)
         return fresh
 
     # Members

@@ -6,7 +6,6 @@ leaves behind, data and position always belong together (RELIABILITY, lesson 4).
 """
 
 import json
-import os
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import google_crc32c
 from kubette.component_base import logs
 from kubette.etcd import bbolt, membership, raft_codec, v2_apply
 from kubette.etcd.apply import State
+from kubette.etcd.disk import SYSTEM_DISK, Disk
 from kubette.etcd.mvcc import revision
 from kubette.etcd.v2_store import V2Store
 from kubette.etcd_api import rpc_pb2 as pb
@@ -25,7 +25,6 @@ from kubette.etcd_api.lease_pb2 import Lease as LeaseMessage
 from kubette.etcd_api.raft_pb2 import Snapshot as SnapshotMessage
 from kubette.etcd_api.snap_pb2 import snapshot as SnapFile
 from kubette.raft.messages import ConfState, Snapshot
-from kubette.stdx.files import fsync_directory, write_atomic
 
 log = logs.logger(__name__)
 _U64 = struct.Struct(">Q")
@@ -90,20 +89,20 @@ def _conf_state_json(state: ConfState) -> dict[str, object]:
     return {**document, "auto_leave": state.auto_leave}
 
 
-def write_database(path: Path, image: Image) -> int:
+def write_database(path: Path, image: Image, disk: Disk = SYSTEM_DISK) -> int:
     """Write the image as a bbolt file, durable when this returns; answers its size."""
     temporary = path.with_name(path.name + ".tmp")
     try:
-        with temporary.open("w+b") as file:
+        with disk.create(temporary) as file:
             size = bbolt.write(file, image.buckets())
             file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+            disk.sync(file.fileno())
+        disk.rename(temporary, path)
     except OSError:
         # A full disk gets its space back.
-        temporary.unlink(missing_ok=True)
+        disk.remove(temporary)
         raise
-    fsync_directory(path.parent)
+    disk.sync_directory(path.parent)
     return size
 
 
@@ -112,22 +111,22 @@ def stream_database(file: BinaryIO, image: Image) -> int:
     return bbolt.write(file, image.buckets())
 
 
-def save(directory: Path, image: Image) -> None:
+def save(directory: Path, image: Image, disk: Disk = SYSTEM_DISK) -> None:
     """Database, then .snap. Afterwards the log may record the snapshot."""
-    write_database(directory / "db", image)
-    save_snap(directory, image.snapshot)
+    write_database(directory / "db", image, disk)
+    save_snap(directory, image.snapshot, disk)
 
 
-def save_snap(directory: Path, snapshot: Snapshot) -> None:
+def save_snap(directory: Path, snapshot: Snapshot, disk: Disk = SYSTEM_DISK) -> None:
     data = raft_codec.snapshot_to(snapshot).SerializeToString()
     content = SnapFile(crc=google_crc32c.value(data), data=data).SerializeToString()
-    write_atomic(directory / f"{snapshot.term:016x}-{snapshot.index:016x}.snap", content, mode=0o600, durable=True)
+    disk.write_atomic(directory / f"{snapshot.term:016x}-{snapshot.index:016x}.snap", content)
 
 
-def load_snap(path: Path) -> Snapshot:
+def load_snap(path: Path, disk: Disk = SYSTEM_DISK) -> Snapshot:
     """Raises SnapshotError."""
     try:
-        file = SnapFile.FromString(path.read_bytes())
+        file = SnapFile.FromString(disk.read(path))
         if not file.data or not file.crc:
             raise SnapshotError(f"snap: empty snapshot file {path}")
         if file.crc != google_crc32c.value(file.data):
@@ -139,30 +138,34 @@ def load_snap(path: Path) -> Snapshot:
         raise SnapshotError(f"snap: cannot read {path}: {error}") from error
 
 
-def load_newest(directory: Path, known: list[tuple[int, int]]) -> Snapshot | None:
+def load_newest(directory: Path, known: list[tuple[int, int]], disk: Disk = SYSTEM_DISK) -> Snapshot | None:
     """The newest snapshot that the log knows of. A broken file is set aside (as .broken), an older one is used."""
-    for path in sorted((directory / name for name in os.listdir(directory) if name.endswith(".snap")), reverse=True):
+    for path in _snaps(directory, disk)[::-1]:
         try:
-            snapshot = load_snap(path)
+            snapshot = load_snap(path, disk)
         except SnapshotError as error:
             log.warning("set a broken snapshot aside", err=error, renamed_to=path.name + ".broken")
-            path.rename(path.with_name(path.name + ".broken"))
+            disk.rename(path, path.with_name(path.name + ".broken"))
             continue
         if (snapshot.index, snapshot.term) in known:
             return snapshot
     return None
 
 
-def purge(directory: Path, keep: int) -> None:
+def _snaps(directory: Path, disk: Disk) -> list[Path]:
+    return [directory / name for name in disk.names(directory) if name.endswith(".snap")]
+
+
+def purge(directory: Path, keep: int, disk: Disk = SYSTEM_DISK) -> None:
     """Keep the newest `keep` .snap files (0: all)."""
-    for path in sorted(directory.glob("*.snap"))[:-keep] if keep > 0 else ():
-        path.unlink(missing_ok=True)
+    for path in _snaps(directory, disk)[:-keep] if keep > 0 else ():
+        disk.remove(path)
 
 
-def load_database(path: Path, state: State) -> ConfState | None:
+def load_database(path: Path, state: State, disk: Disk = SYSTEM_DISK) -> ConfState | None:
     """Fill an empty state from a database; answers the configuration it holds (None in files of etcd before 3.5). Raises SnapshotError."""
     try:
-        return _fill(bbolt.Database.open(path), state)
+        return _fill(bbolt.Database(disk.read(path)), state)
     except (bbolt.BboltError, ValueError, struct.error) as error:
         raise SnapshotError(f"snap: cannot read {path}: {error}") from error
 

@@ -12,11 +12,8 @@ is corruption, and is refused with file and offset.
 """
 
 import contextlib
-import fcntl
 import itertools
 import mmap
-import os
-import shutil
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -26,11 +23,11 @@ import google_crc32c
 from google.protobuf.message import DecodeError
 
 from kubette.etcd import raft_codec
+from kubette.etcd.disk import SYSTEM_DISK, Disk
 from kubette.etcd_api.raft_pb2 import Entry as EntryMessage
 from kubette.etcd_api.raft_pb2 import HardState as HardStateMessage
 from kubette.etcd_api.wal_pb2 import Record, Snapshot
 from kubette.raft.messages import Entry, HardState
-from kubette.stdx.files import fsync_directory
 
 SEGMENT_BYTES = 64 * 1024 * 1024
 METADATA, ENTRY, STATE, CRC, SNAPSHOT = 1, 2, 3, 4, 5
@@ -71,10 +68,9 @@ def _parse_name(path: Path) -> tuple[int, int]:
     return int(sequence, 16), int(index, 16)
 
 
-def segments(directory: Path) -> list[Path]:
+def segments(directory: Path, disk: Disk = SYSTEM_DISK) -> list[Path]:
     """The segments in order. Raises WalError when one is missing in between."""
-    # Not by glob, which takes a directory that may not be read for an empty one.
-    paths = sorted(directory / name for name in os.listdir(directory) if name.endswith(".wal"))
+    paths = [directory / name for name in disk.names(directory) if name.endswith(".wal")]
     for before, after in itertools.pairwise(paths):
         if _parse_name(after)[0] != _parse_name(before)[0] + 1:
             raise WalError(f"wal: segments are not continuous: {before.name}, {after.name}")
@@ -88,19 +84,16 @@ class _Position:
     start: int = 0  # of the last record
 
 
-def _records(path: Path, position: _Position, last: bool) -> Iterator[Record]:
+def _records(disk: Disk, path: Path, position: _Position, last: bool) -> Iterator[Record]:
     """The records of one segment; `position` follows. A CRC record starts the chain anew."""
     position.offset = 0
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size == 0:
-            return
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            while (record := _next_record(path, content, size, position, last)) is not None:
-                yield record
+    with disk.mapped(path) as content:
+        size = len(content)
+        while (record := _next_record(path, content, size, position, last)) is not None:
+            yield record
 
 
-def _next_record(path: Path, content: mmap.mmap, size: int, position: _Position, last: bool) -> Record | None:
+def _next_record(path: Path, content: bytes | mmap.mmap, size: int, position: _Position, last: bool) -> Record | None:
     offset = position.offset
     if offset + 8 > size:
         if last and any(content[offset:size]):
@@ -142,7 +135,7 @@ def _next_record(path: Path, content: mmap.mmap, size: int, position: _Position,
     return record
 
 
-def _says_length(content: mmap.mmap, start: int, size: int, length: int) -> bool:
+def _says_length(content: bytes | mmap.mmap, start: int, size: int, length: int) -> bool:
     """Whether a record that is not whole says the same length inside (as far as it is there): else the length word is corrupt."""
     head = content[start : min(size, start + 24)]
     at = 0
@@ -166,7 +159,7 @@ def _says_length(content: mmap.mmap, start: int, size: int, length: int) -> bool
     return False
 
 
-def _torn(content: mmap.mmap, offset: int, end: int, size: int) -> bool:
+def _torn(content: bytes | mmap.mmap, offset: int, end: int, size: int) -> bool:
     """Whether a broken record was torn: a disk writes sectors, so a torn write leaves a whole sector (or its rest) zero.
 
     Only the last record can be torn: nothing but zeros follows it.
@@ -182,17 +175,17 @@ def _torn(content: mmap.mmap, offset: int, end: int, size: int) -> bool:
     return False
 
 
-def read(directory: Path, after_index: int, position: _Position | None = None) -> Contents:
+def read(directory: Path, after_index: int, position: _Position | None = None, disk: Disk = SYSTEM_DISK) -> Contents:
     """Everything after the snapshot at `after_index`. Raises WalError, TornTailError."""
     position = position or _Position()
     contents = Contents()
-    paths = segments(directory)
+    paths = segments(directory, disk)
     # Start with the last segment that begins at or before the snapshot.
     start = max((place for place, path in enumerate(paths) if _parse_name(path)[1] <= after_index), default=None)
     if start is None:
         raise WalError(f"wal: no segment in {directory} holds index {after_index}")
     for place in range(start, len(paths)):
-        for record in _records(paths[place], position, last=place == len(paths) - 1):
+        for record in _records(disk, paths[place], position, last=place == len(paths) - 1):
             try:
                 _take(contents, record, after_index, paths[place], position.start)
             except DecodeError as error:
@@ -240,15 +233,15 @@ def _has_unknown_fields(message: HardStateMessage) -> bool:
     return message.ByteSize() != size
 
 
-def snapshot_positions(directory: Path) -> list[tuple[int, int]]:
+def snapshot_positions(directory: Path, disk: Disk = SYSTEM_DISK) -> list[tuple[int, int]]:
     """(index, term) of every snapshot the log knows of and that is committed: only these may be loaded."""
     position = _Position()
     found: list[tuple[int, int]] = []
     state = HardState()
-    paths = segments(directory)
+    paths = segments(directory, disk)
     for place, path in enumerate(paths):
         try:
-            for record in _records(path, position, last=place == len(paths) - 1):
+            for record in _records(disk, path, position, last=place == len(paths) - 1):
                 if record.type == SNAPSHOT:
                     snapshot = Snapshot.FromString(record.data)
                     found.append((snapshot.index, snapshot.term))
@@ -260,20 +253,24 @@ def snapshot_positions(directory: Path) -> list[tuple[int, int]]:
     return [each for each in found if each[0] <= state.commit]
 
 
-def repair(torn: TornTailError) -> Path:
+def repair(torn: TornTailError, disk: Disk = SYSTEM_DISK) -> Path:
     """Cut a torn tail off, keeping a copy of the file; answers the copy's path."""
     copy = torn.path.with_name(torn.path.name + ".broken")
-    shutil.copyfile(torn.path, copy)
-    with torn.path.open("r+b") as file:
-        file.truncate(torn.offset)
-        os.fsync(file.fileno())
+    disk.copy(torn.path, copy)
+    fd = disk.open_locked(torn.path)
+    try:
+        disk.truncate(fd, torn.offset)
+        disk.sync(fd)
+    finally:
+        disk.close(fd)
     return copy
 
 
 class Wal:
     """The log opened for appending. `save` collects, `flush` writes, `sync` makes durable; the last two may run in a thread."""
 
-    def __init__(self, directory: Path, fd: int, path: Path, offset: int, crc: int, metadata: bytes) -> None:
+    def __init__(self, directory: Path, fd: int, path: Path, offset: int, crc: int, metadata: bytes, disk: Disk) -> None:
+        self._disk = disk
         self._directory = directory
         self._fd = fd
         self._path = path
@@ -285,38 +282,41 @@ class Wal:
         self.last_index = 0
         self.written_bytes = 0
         self.fsyncs = True  # `--unsafe-no-fsync` turns it off
+        self.segment_bytes = SEGMENT_BYTES  # a longer one is cut
         self.max_files = 5  # segments kept although a snapshot covers them (0: all)
 
     @classmethod
-    def create(cls, directory: Path, metadata: bytes, state: HardState | None = None, entries: Sequence[Entry] = ()) -> "Wal":
+    def create(
+        cls, directory: Path, metadata: bytes, state: HardState | None = None, entries: Sequence[Entry] = (), disk: Disk = SYSTEM_DISK
+    ) -> "Wal":
         """A new log that begins with these entries: the directory appears whole or not at all."""
         temporary = directory.with_name(directory.name + ".tmp")
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True, mode=0o700)
+        disk.remove_tree(temporary)
+        disk.make_directory(temporary)
         path = temporary / segment_name(0, 0)
-        wal = cls(temporary, _open_segment(path), path, 0, 0, metadata)
+        wal = cls(temporary, _open_segment(disk, path), path, 0, 0, metadata, disk)
         wal._begin_segment()
         wal.save_snapshot(0, 0)
         wal.save(state, entries)
         wal.sync()
-        fsync_directory(temporary)
-        temporary.rename(directory)
-        fsync_directory(directory.parent)
+        disk.sync_directory(temporary)
+        disk.rename(temporary, directory)
+        disk.sync_directory(directory.parent)
         wal._directory = directory
         wal._path = directory / path.name
         return wal
 
     @classmethod
-    def open(cls, directory: Path, after_index: int) -> tuple["Wal", Contents]:
+    def open(cls, directory: Path, after_index: int, disk: Disk = SYSTEM_DISK) -> tuple["Wal", Contents]:
         """Read what follows the snapshot at `after_index`, and go on appending. Raises WalError, TornTailError."""
         position = _Position()
-        contents = read(directory, after_index, position)
-        path = segments(directory)[-1]
-        fd = _open_segment(path)
-        wal = cls(directory, fd, path, position.offset, position.crc, contents.metadata)
+        contents = read(directory, after_index, position, disk)
+        path = segments(directory, disk)[-1]
+        fd = _open_segment(disk, path)
+        wal = cls(directory, fd, path, position.offset, position.crc, contents.metadata, disk)
         # Whatever a torn write left behind the end must not be read as records later.
-        os.ftruncate(fd, position.offset)
-        _preallocate(fd)
+        disk.truncate(fd, position.offset)
+        _preallocate(disk, fd)
         wal._state = contents.hard_state
         wal.last_index = contents.entries[-1].index if contents.entries else after_index
         return wal, contents
@@ -367,7 +367,7 @@ class Wal:
         view = memoryview(data)
         try:
             while view:
-                written = os.pwrite(self._fd, view, self._offset)
+                written = self._disk.write_at(self._fd, view, self._offset)
                 self._offset += written
                 view = view[written:]
         except OSError as error:
@@ -378,10 +378,10 @@ class Wal:
         self.flush()
         try:
             if self.fsyncs:
-                os.fdatasync(self._fd)
+                self._disk.sync_data(self._fd)
         except OSError as error:
             raise self._failed("sync", error) from error
-        if self._offset >= SEGMENT_BYTES:
+        if self._offset >= self.segment_bytes:
             try:
                 self._cut()
             except OSError as error:
@@ -393,58 +393,50 @@ class Wal:
 
     def _cut(self) -> None:
         """Go on in a new segment: complete under a temporary name first, so that no crash leaves half a head."""
-        os.ftruncate(self._fd, self._offset)
-        os.fsync(self._fd)
+        disk = self._disk
+        disk.truncate(self._fd, self._offset)
+        disk.sync(self._fd)
         sequence = _parse_name(self._path)[0] + 1
         path = self._directory / segment_name(sequence, self.last_index + 1)
         temporary = self._directory / "0.tmp"
-        temporary.unlink(missing_ok=True)
-        fd = _open_segment(temporary)
+        disk.remove(temporary)
+        fd = _open_segment(disk, temporary)
         old = self._fd
         self._fd, self._offset = fd, 0
         self._begin_segment()
         self._add(STATE, raft_codec.hard_state_bytes(self._state))
         self.flush()
-        os.fsync(fd)
-        temporary.rename(path)
-        fsync_directory(self._directory)
+        disk.sync(fd)
+        disk.rename(temporary, path)
+        disk.sync_directory(self._directory)
         self._path = path
-        os.close(old)
+        disk.close(old)
 
     def release_to(self, index: int) -> None:
         """Remove segments that hold nothing after `index` (a snapshot covers them), the oldest ones beyond `max_files`."""
-        paths = segments(self._directory)
+        paths = segments(self._directory, self._disk)
         excess = len(paths) - self.max_files if self.max_files else 0
         for path, following in list(itertools.pairwise(paths))[: max(excess, 0)]:
             if _parse_name(following)[1] > index:
                 break
-            path.unlink()
+            self._disk.remove(path)
 
     def close(self) -> None:
         with contextlib.suppress(WalError):
             self.flush()
-        os.close(self._fd)
+        self._disk.close(self._fd)
 
 
-def _open_segment(path: Path) -> int:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+def _open_segment(disk: Disk, path: Path) -> int:
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fd = disk.open_locked(path)
     except BlockingIOError:
-        os.close(fd)
         raise WalError(f"wal: {path} is locked by another process") from None
-    _preallocate(fd)
+    _preallocate(disk, fd)
     return fd
 
 
-def _preallocate(fd: int) -> None:
-    """Reserve the whole segment, so that fdatasync need not write file metadata each time."""
-    size = os.fstat(fd).st_size
-    if size < SEGMENT_BYTES:
-        try:
-            os.posix_fallocate(fd, 0, SEGMENT_BYTES)
-        except OSError as error:
-            # File systems without the call grow as they are written; a full disk is said at once.
-            if error.errno == 28:
-                raise
-            os.ftruncate(fd, SEGMENT_BYTES)
+def _preallocate(disk: Disk, fd: int) -> None:
+    """Reserve the whole segment, so that a sync need not write file metadata each time."""
+    if disk.size(fd) < SEGMENT_BYTES:
+        disk.allocate(fd, SEGMENT_BYTES)

@@ -13,6 +13,7 @@ import pytest
 from kubette.component_base.run import StartupError
 from kubette.etcd import bbolt, bootstrap, config, flag_table, raft_codec, snapshotter, wal
 from kubette.etcd.apply import Applier
+from kubette.etcd.disk import SYSTEM_DISK
 from kubette.etcd_api import rpc_pb2 as pb
 from kubette.etcd_api.metadata_pb2 import Metadata
 from kubette.etcd_api.raft_internal_pb2 import InternalRaftRequest, RequestHeader
@@ -129,7 +130,7 @@ async def test_a_last_record_torn_anywhere_is_cut_off_and_kept_aside(whole: Path
     last = wal.segments(whole / "member" / "wal")[-1]
     data = last.read_bytes()
     end, position = used(last), wal._Position()
-    starts = [position.offset for _ in wal._records(last, position, last=True)]
+    starts = [position.offset for _ in wal._records(SYSTEM_DISK, last, position, last=True)]
     start = starts[-2]
     for size in range(start, end):
         damaged = copy(whole, tmp_path / "torn")
