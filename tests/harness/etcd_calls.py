@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import grpc
 import grpc.aio
 
 from kubette.etcd_api import rpc_pb2 as pb
@@ -26,6 +27,14 @@ class Calls:
         """Any bytes as a request. Raises CallError."""
         answer: bytes = await self._channel.unary_unary(f"/etcdserverpb.{method}")(body, timeout=TIMEOUT_S)
         return answer
+
+    async def code(self, method: str, body: bytes) -> grpc.StatusCode:
+        """How it ends."""
+        try:
+            await self.raw(method, body)
+        except CallError as error:
+            return error.code()
+        return grpc.StatusCode.OK
 
     async def call(self, method: str, request: Any, answer: Any) -> Any:
         return answer.FromString(await self.raw(method, request.SerializeToString()))

@@ -21,6 +21,8 @@ async def _serve(options: Any) -> None:
     zap_log.install(config.Logging())
     log = logs.logger(__name__)
     try:
+        if options.args:
+            raise FlagError(f"'{options.args[0]}' is not a valid flag")
         options = _completed(options, log)
         checked = config.check(options)
     except FlagError as error:

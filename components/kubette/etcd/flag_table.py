@@ -101,7 +101,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
 
 def flag_set() -> FlagSet:
     """What the command line, the environment and the configuration file may say."""
-    flags = FlagSet("etcd", "etcd: a distributed reliable key-value store.", single_dash=True)
+    flags = FlagSet("etcd", "etcd: a distributed reliable key-value store.", single_dash=True, positional=True)
     _member(flags)
     _clustering(flags)
     _security(flags)

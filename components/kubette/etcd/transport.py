@@ -3,7 +3,9 @@
 As in etcd's rafthttp, the *receiver* of messages opens the stream: `GET /raft/stream/message/<own id>`, and the other side
 writes frames (8-byte big-endian length, raftpb.Message) into the answer for as long as the connection lives. Raft repeats
 what gets lost, so nothing is kept for a member that is away. Who asks with another cluster's id, for another member, or after
-having been removed is refused with upstream's status.
+having been removed is refused with upstream's status. A member may be asked by one that it does not know yet, because the entry that adds
+it has not arrived (and it may be the leader that has this entry): it calls back at the URLs that the other one names, and believes what it
+hears there. What is merely sent to it by an unknown sender it does not.
 """
 
 import asyncio
@@ -25,7 +27,7 @@ from kubette.etcd.membership import Member
 from kubette.etcd.rim import http1
 from kubette.etcd.rim.http1 import BadRequest, Request, Response
 from kubette.etcd.server import Server
-from kubette.raft.messages import Message, MessageType
+from kubette.raft.messages import NO_NODE, Message, MessageType
 from kubette.stdx.backoff import Backoff
 from kubette.stdx.tasks import Scope
 
@@ -39,6 +41,7 @@ PROBE_S = 5.0
 MIN_CLUSTER_VERSION = "3.0.0"
 MAX_MESSAGE_BYTES = 512 << 20
 MAX_SNAPSHOT_MESSAGE_BYTES = 1 << 20
+MAX_STRANGERS = 8  # called back at one time
 MAX_QUEUED_BYTES = 64 << 20  # for one member that does not read; then its stream is cut
 READ_TIMEOUT_S = WRITE_TIMEOUT_S = 5.0  # without a frame, a link counts as broken (upstream's ConnReadTimeout, and its default)
 LINK_HEARTBEAT_S = READ_TIMEOUT_S / 3  # whatever the other member's timeout is: it is not below the default
@@ -109,6 +112,29 @@ class Transport:
             peer = self._peers[member.id] = Peer(member.id, member.peer_urls)
             peer.task = self._scope.start(self._receive_from(peer), name=f"peer {member.id:x}")
         peer.urls = member.peer_urls
+
+    def _known(self, sender: int, request: Request) -> Peer:
+        """The peer that asks. One that is not known (yet) is refused and called back: it asks again."""
+        peer = self._peers.get(sender)
+        if peer is None:
+            self._call_back(sender, request.headers.get("x-peerurls", ""))
+            raise BadRequest(404, "error sender not found")
+        return peer
+
+    def _call_back(self, sender: int, named: str) -> None:
+        urls = tuple(url for url in named.split(",") if url.startswith(("http://", "https://")))
+        strangers = len(self._peers.keys() - self._server.state.membership.members.keys())
+        if urls and sender not in (NO_NODE, self._server.member_id) and strangers < MAX_STRANGERS:
+            self.add(Member(sender, urls))
+
+    def _forget_stranger(self, peer: Peer) -> bool:
+        """Whether a peer that cannot be reached is no member either, and let go."""
+        if peer.id in self._server.state.membership.members or self._peers.get(peer.id) is not peer:
+            return False
+        del self._peers[peer.id]
+        if peer.writer is not None:
+            peer.writer.close()
+        return True
 
     def update(self) -> None:
         """Follow the membership: newcomers are connected, the removed are cut."""
@@ -245,6 +271,8 @@ class Transport:
                 peer.counts["disconnects"] += 1
                 failures = 0
                 log.info("Peer became inactive", peer=f"{peer.id:x}")
+            if self._forget_stranger(peer):
+                return
             peer.at += 1
             await asyncio.sleep(_REDIAL.delay(failures))
             failures += 1
@@ -255,7 +283,7 @@ class Transport:
             writer.write(self._head("GET", f"{STREAM_PATH}{self._server.member_id:x}", peer, {}))
             async with asyncio.timeout(self._read_timeout_s):
                 status = await _read_head(reader)
-            if status[0] == 410:
+            if status[0] == 410 and peer.id in self._server.state.membership.members:
                 log.error("This member has been removed from the cluster", peer=f"{peer.id:x}")
                 self._server.removed.set()
             if status[0] != 200:
@@ -339,10 +367,7 @@ class Transport:
         sender = self._check(request)
         if request.path != f"{STREAM_PATH}{sender:x}":
             raise BadRequest(404, "invalid from in path")
-        peer = self._peers.get(sender)
-        if peer is None:
-            # It may have been added by an entry that we have not applied yet: it asks again.
-            raise BadRequest(404, "error sender not found")
+        peer = self._known(sender, request)
 
         async def run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             if peer.writer is not None:
@@ -361,11 +386,14 @@ class Transport:
         """A single message (upstream's pipeline, for what does not fit its streams)."""
         if request.method != "POST":
             return Response(405, b"Method Not Allowed\n", {"Allow": "POST"})
-        self._check(request)
+        sender = self._check(request)
         try:
             message = raft_codec.message_from(request.body)
         except ValueError:
             raise BadRequest(400, "error unmarshalling raft message") from None
+        self._known(sender, request)
+        if message.from_ not in self._peers:
+            raise BadRequest(400, "message of another sender")
         self._server.raft.step([message])
         return Response(204)
 
@@ -384,6 +412,7 @@ class Transport:
             raise BadRequest(400, str(error)) from None
         if message.type is not MessageType.SNAP or message.snapshot is None:
             raise BadRequest(400, "not a snapshot message")
+        peer = self._known(sender, request)
         path = self._server.received_path(message.snapshot.index)
         temporary = path.with_name(path.name + ".tmp")
         left -= 8 + length
@@ -403,8 +432,7 @@ class Transport:
         took = asyncio.get_running_loop().time() - began
         self._server.measures.observe("received_save", took)
         self.snapshot_received.observe(took, f"{sender:x}")
-        if sender in self._peers:
-            self._peers[sender].counts["snapshots_received"] += 1
+        peer.counts["snapshots_received"] += 1
         log.info("Received snapshot", index=message.snapshot.index)
         self._server.raft.step([message])
         return Response(204)

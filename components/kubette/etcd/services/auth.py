@@ -46,7 +46,7 @@ class Auth:
         self._bcrypt_cost = bcrypt_cost
 
     def methods(self) -> dict[bytes, Method]:
-        plain = {f"/etcdserverpb.Auth/{name}".encode(): Method(self._plain(number)) for name, number in _PLAIN.items()}
+        plain = {f"/etcdserverpb.Auth/{name}".encode(): Method(self._plain(name, number)) for name, number in _PLAIN.items()}
         return {
             **plain,
             b"/etcdserverpb.Auth/Authenticate": Method(self.authenticate),
@@ -54,8 +54,14 @@ class Auth:
             b"/etcdserverpb.Auth/UserChangePassword": Method(self.user_change_password),
         }
 
-    def _plain(self, number: int) -> "Callable[[bytes], asyncio.Future[bytes]]":
-        return lambda body: self._server.propose(number, body)
+    def _plain(self, name: str, number: int) -> "Callable[[bytes], asyncio.Future[bytes]]":
+        kind = getattr(pb, f"{name}Request" if name.startswith("Auth") else f"Auth{name}Request")
+
+        def propose(body: bytes) -> "asyncio.Future[bytes]":
+            kind.FromString(body)  # what cannot be read must not get into the log
+            return self._server.propose(number, body)
+
+        return propose
 
     async def user_add(self, body: bytes) -> bytes:
         request = pb.AuthUserAddRequest.FromString(body)

@@ -11,7 +11,7 @@ from kubette.etcd_api import errors
 from kubette.etcd_api import rpc_pb2 as pb
 
 PUT, DELETE_RANGE, TXN, COMPACTION, ALARM = 4, 5, 6, 7, 10  # fields of InternalRaftRequest
-_MAX_TXN_DEPTH = 32
+_MAX_TXN_LEVELS = 40  # protobuf refuses messages nested 100 deep: what gets into the log must be readable inside its envelope
 
 
 class KV:
@@ -63,7 +63,7 @@ class KV:
 
     def txn(self, body: bytes) -> "asyncio.Future[bytes] | Coroutine[Any, Any, bytes]":
         request = pb.TxnRequest.FromString(body)
-        _check_txn(request, self._server.limits.max_txn_ops, 0)
+        _check_txn(request, self._server.limits.max_txn_ops, 1)
         _check_overlaps(request.success)
         _check_overlaps(request.failure)
         self._refuse_learner()
@@ -83,6 +83,7 @@ class KV:
         return self._server.applier.read_txn(request)
 
     def compact(self, body: bytes) -> "asyncio.Future[bytes]":
+        pb.CompactionRequest.FromString(body)  # what cannot be read must not get into the log
         self._refuse_learner()
         return self._server.propose(COMPACTION, body)
 
@@ -114,9 +115,9 @@ def _check_put(request: pb.PutRequest) -> None:
         raise errors.error(errors.LEASE_PROVIDED)
 
 
-def _check_txn(request: pb.TxnRequest, max_ops: int, outer: int) -> None:
-    size = max(outer, len(request.compare), len(request.success), len(request.failure))
-    if size > max_ops or outer > _MAX_TXN_DEPTH * max_ops:
+def _check_txn(request: pb.TxnRequest, max_ops: int, level: int) -> None:
+    size = max(len(request.compare), len(request.success), len(request.failure))
+    if size > max_ops or level > _MAX_TXN_LEVELS:
         raise errors.error(errors.TOO_MANY_OPS)
     for compare in request.compare:
         if not compare.key:
@@ -131,7 +132,7 @@ def _check_txn(request: pb.TxnRequest, max_ops: int, outer: int) -> None:
             if not operation.request_delete_range.key:
                 raise errors.error(errors.EMPTY_KEY)
         elif kind == "request_txn":
-            _check_txn(operation.request_txn, max_ops - size, 0)
+            _check_txn(operation.request_txn, max_ops - size, level + 1)
         else:
             raise errors.error(errors.KEY_NOT_FOUND)
 
