@@ -1,4 +1,4 @@
-"""Rows U09, U12-U14, U17, U18, R01 and N02 of the article, typed as there: a machine gets newer programs by its packages, one by one."""
+"""Rows U09, U12-U14, U17, U18 and R01 of the article, typed as there: a machine gets newer programs by its packages, one by one."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -63,24 +63,3 @@ def test_u17_u18_a_new_kubelet_runs_after_its_restart_and_not_before(machine: Cl
     assert versions(machine)["node01"] == "v1.30.0"
     typed(machine, "systemctl daemon-reload && systemctl restart kubelet")
     eventually(lambda: versions(machine) == {"controlplane": "v1.30.0", "node01": "v1.31.0"})
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "systemctl status kubelet",
-        "systemctl cat kubelet",
-        "systemctl is-enabled kubelet",
-        "systemctl list-unit-files",
-        "sudo systemctl daemon-reload",
-        "service kubelet status",
-        "journalctl -u kubelet",
-        "apt list --installed",
-        "apt-cache policy kubelet",
-        "apt-mark showhold",
-        "ps aux",
-        "sudo crictl ps",
-    ],
-)
-def test_n02_what_one_types_on_a_machine_is_there(line: str, machine: Cluster) -> None:
-    typed(machine, line)

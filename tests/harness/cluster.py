@@ -85,6 +85,12 @@ class Cluster:
         assert done.returncode == 0, f"{machine}# {line}: exit code {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout
 
+    def refused(self, machine: str, line: str, timeout_s: float = COMMAND_TIMEOUT_S) -> str:
+        """What a line that fails printed."""
+        done = self.run("ssh", machine, "--", "bash", "-c", f"exec 2>&1; {line}", timeout_s=timeout_s)
+        assert done.returncode != 0, f"{machine}# {line}: was not refused\n{done.stdout}"
+        return done.stdout
+
     def status(self) -> Any:
         return json.loads(self("status", "-o", "json"))
 

@@ -20,7 +20,8 @@ UP_FLAGS = {"kubeadm": ("--style=kubeadm",), "systemd": ("--style=systemd",)}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "style" in metafunc.fixturenames and metafunc.definition.get_closest_marker("parametrize") is None:
+    chosen = ",".join(str(marker.args[0]) for marker in metafunc.definition.iter_markers("parametrize")).split(",")
+    if "style" in metafunc.fixturenames and "style" not in chosen:
         marker = metafunc.definition.get_closest_marker("style")
         metafunc.parametrize("style", marker.args if marker else STYLES, indirect=True, scope="session")
 

@@ -153,4 +153,13 @@ async def listen(
         )
     except OSError as error:
         reason = "address already in use" if error.errno == errno.EADDRINUSE else (error.strerror or str(error)).lower()
-        raise StartupError(f"listen tcp {host}:{port}: bind: {reason}") from error
+        raise StartupError(f"listen tcp {await _resolved(host)}:{port}: bind: {reason}") from error
+
+
+async def _resolved(host: str) -> str:
+    """The address that a name means, IPv4 before IPv6; what cannot be resolved stays as it is written."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host or "0.0.0.0", 0, type=socket.SOCK_STREAM)
+    except OSError:
+        return host
+    return str(min(found, key=lambda one: one[0] != socket.AF_INET)[4][0])

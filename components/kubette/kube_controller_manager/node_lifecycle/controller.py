@@ -36,6 +36,10 @@ class NodeLifecycleController:
         self._zone_states: dict[str, plan.ZoneState] = {}
         self._limiters: dict[str, plan.Limiter] = {}
         self._all_full = False
+        self._looks = context.registry.histogram(
+            "node_collector_update_all_nodes_health_duration_seconds", "Duration in seconds for NodeController to update the health of all nodes."
+        )
+        self._zone_health = context.registry.gauge("node_collector_zone_health", "Gauge measuring percentage of healthy nodes per zone.", ("zone",))
         self._rates = plan.Rates(
             self._options.node_eviction_rate, self._options.secondary_node_eviction_rate, self._options.large_cluster_size_threshold
         )
@@ -64,9 +68,11 @@ class NodeLifecycleController:
         """Every period: look at the zones as a whole, then at each node."""
         await self._nodes.wait_synced()
         while True:
+            began = self._clock.monotonic()
             self._update_zones()
             for node in self._nodes.list():
                 self._controller.enqueue(node)
+            self._looks.observe(self._clock.monotonic() - began)
             await asyncio.sleep(self._options.node_monitor_period)
 
     def _update_zones(self) -> None:
@@ -83,6 +89,7 @@ class NodeLifecycleController:
         for zone, ready in zones.items():
             limiter = self._limiters.setdefault(zone, plan.Limiter())
             limiter.rate = self._rates.of(states[zone], len(ready), self._all_full)
+            self._zone_health.set(100 * sum(ready) / len(ready), zone)
 
     async def reconcile(self, name: str) -> Result:
         node = self._nodes.get(name)
