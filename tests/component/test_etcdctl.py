@@ -3,7 +3,6 @@
 Each client has keys of its own (a prefix of the same length), so that both find the same state; revisions, ids and durations are masked.
 """
 
-import base64
 import json
 import re
 import subprocess
@@ -14,23 +13,9 @@ import pytest
 
 from harness import etcd_processes as etcd
 from harness.etcd_processes import OURS, REAL, Done, Member
+from harness.golden import PREFIXES, masked, said
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs("etcd", "etcdctl")]
-
-PREFIXES = {REAL: "qz1", OURS: "qz2"}  # three bytes: a whole group of base64
-_MASKS = (
-    (re.compile(r'("(?:revision|create_revision|mod_revision|raftIndex|raftAppliedIndex|raft_term|raftTerm|dbSize|dbSizeInUse|hash)"):\d+'), r"\1:N"),
-    (re.compile(r'("(?:\w*Revision|RaftIndex|RaftAppliedIndex|RaftTerm|DBSize|Hash)" :) \d+'), r"\1 N"),
-    (re.compile(r"\b[0-9a-f]{16}\b"), "ID"),
-    (re.compile(r'("(?:ID|id|Lease|lease)"):-?\d+'), r"\1:N"),
-    (re.compile(r'("(?:ID|Lease)" :) -?\d+'), r"\1 N"),
-    (re.compile(r"took = \S+"), "took = T"),
-    (re.compile(r'"took":"[^"]*"'), '"took":"T"'),
-    (re.compile(r'"Took" : \S+'), '"Took" : T'),
-    (re.compile(r"compacted revision \d+"), "compacted revision N"),
-    (re.compile(r"remaining\(\d+s\)"), "remaining(Ns)"),
-    (re.compile(r"(memberID:|MemberID\" : )\d+"), r"\1N"),
-)
 
 
 @pytest.fixture(scope="module", params=[OURS])
@@ -38,20 +23,6 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     directory = tmp_path_factory.mktemp("etcd")
     with etcd.serving(request.param, directory / "data", etcd.free_ports(2)) as member:
         yield member
-
-
-def masked(text: str) -> str:
-    for prefix in PREFIXES.values():
-        text = text.replace(base64.b64encode(prefix.encode()).decode(), "PREF").replace(prefix, "PRE")
-        text = text.replace("".join(f"\\x{byte:02x}" for byte in prefix.encode()), "PREFIXHEX")
-    for pattern, replacement in _MASKS:
-        text = pattern.sub(replacement, text)
-    return text
-
-
-def _said(text: str) -> str:
-    """Standard error without the client library's own log lines."""
-    return "\n".join(line for line in text.splitlines() if not line.startswith("{") and line.strip())
 
 
 def _prefixed(kind: str, text: str) -> str:
@@ -66,7 +37,7 @@ def both(server: Member, *lines: list[str], stdin: str = "") -> list[Done]:
         for line in lines:
             words = ["--endpoints", server.url, *(_prefixed(kind, word) for word in line)]
             done = etcd.run(kind, words, stdin=_prefixed(kind, stdin).encode())
-            endings[kind].append(Done(done.code, masked(done.stdout), masked(_said(done.stderr))))
+            endings[kind].append(Done(done.code, masked(done.stdout), masked(said(done.stderr))))
     for line, real, ours in zip(lines, endings[REAL], endings[OURS], strict=True):
         assert ours == real, line
     return endings[REAL]
@@ -289,7 +260,7 @@ def test_member_add_and_remove(server: Member) -> None:
         texts = [re.sub(r"127\.0\.0\.1:\d\b", "A", masked(re.sub(rf"\b *{member:x}\b", " ID", each.stdout))) for each in done]
         # Members come in the order of their ids, which are made of the time.
         sorted_texts = [sorted(re.split(r"[\n,\"]", text)) for text in texts]
-        endings[kind] = [(each.code, text, _said(each.stderr)) for each, text in zip(done, sorted_texts, strict=True)]
+        endings[kind] = [(each.code, text, said(each.stderr)) for each, text in zip(done, sorted_texts, strict=True)]
     assert endings[OURS] == endings[REAL]
 
 
@@ -366,7 +337,7 @@ def test_an_endpoint_that_is_gone(tmp_path: Path) -> None:
     for line in (["get", "x"], ["endpoint", "health"], ["endpoint", "status"]):
         words = ["--endpoints", f"127.0.0.1:{port}", "--command-timeout=300ms", "--dial-timeout=300ms", *line]
         real, ours = etcd.run(REAL, words), etcd.run(OURS, words)
-        assert (ours.code, ours.stdout, _said(ours.stderr)) == (real.code, real.stdout, _said(real.stderr))
+        assert (ours.code, ours.stdout, said(ours.stderr)) == (real.code, real.stdout, said(real.stderr))
 
 
 def test_the_environment_stands_in_for_flags(server: Member) -> None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import judges
+from harness import judges, warm_programs
 
 OURS, REAL = "ours", "real"
 AS_34 = {"KUBETTE_ETCD_VERSION": "3.4.23"}  # a cluster that a 3.4 member may join or continue
@@ -37,11 +37,13 @@ def free_ports(count: int) -> list[int]:
             each.close()
 
 
+_CLIENTS = {"etcdctl": "kubette.etcdctl.__main__", "etcdutl": "kubette.etcdctl.etcdutl"}
+
+
 def program(kind: str, name: str) -> list[str]:
     """The command of `etcd`, `etcdctl` or `etcdutl`."""
     if kind == OURS:
-        module = {"etcd": "kubette.etcd", "etcdctl": "kubette.etcdctl", "etcdutl": "kubette.etcdctl.etcdutl"}[name]
-        return [sys.executable, "-m", module]
+        return [sys.executable, "-m", {"etcd": "kubette.etcd", **_CLIENTS}[name]]
     found = judges.find(name)
     assert found is not None, f"{name} is missing: mark the test with needs"
     return [found]
@@ -63,6 +65,9 @@ def run(
     more: Mapping[str, str] | None = None,
 ) -> Done:
     """Run a client to its end."""
+    if kind == OURS:
+        code, stdout, stderr = warm_programs.run(_CLIENTS[name], words, stdin=stdin, environment=environment(more, api), cwd=cwd)
+        return Done(code, stdout.decode("utf-8", "backslashreplace"), stderr.decode("utf-8", "backslashreplace"))
     done = subprocess.run([*program(kind, name), *words], input=stdin, capture_output=True, env=environment(more, api), timeout=60, cwd=cwd)
     return Done(done.returncode, done.stdout.decode("utf-8", "backslashreplace"), done.stderr.decode("utf-8", "backslashreplace"))
 

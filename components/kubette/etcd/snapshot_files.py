@@ -53,11 +53,11 @@ class KeyHash:
     compact_revision: int
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, missing: str = "stat") -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        verb = "stat" if isinstance(error, FileNotFoundError) else "open"
+        verb = missing if isinstance(error, FileNotFoundError) else "open"
         raise SnapshotFileError(f"{verb} {path}: {(error.strerror or str(error)).lower()}") from error
 
 
@@ -160,7 +160,7 @@ def restore(
     for each, what in ((target.data_dir, "data-dir"), (target.wal_dir, "wal-dir")):
         if each.exists() and (not each.is_dir() or any(each.iterdir())):
             raise SnapshotFileError(f'{what} "{each}" exists')
-    database = _checked(_read(path), hash_required=not skip_hash_check)
+    database = _checked(_read(path, "open"), hash_required=not skip_hash_check)
     ordered = sorted(members.values(), key=lambda member: member.id)
     cluster_id = membership.cluster_id(member.id for member in ordered)
     for member in ordered:
@@ -202,9 +202,15 @@ def _members(target: Target) -> dict[str, membership.Member]:
         raise SnapshotFileError(str(error)) from None
     if target.name not in initial:
         raise SnapshotFileError(f'couldn\'t find local name "{target.name}" in the initial cluster configuration')
-    if sorted(initial[target.name]) != sorted(target.peer_urls):
-        wanted = ",".join(f"{target.name}={url}" for url in target.peer_urls)
-        raise SnapshotFileError(f"--initial-cluster has {target.initial_cluster} but missing from --initial-advertise-peer-urls={wanted}")
+    advertised, listed = sorted(target.peer_urls), sorted(initial[target.name])
+    if advertised != listed:
+        missing = ",".join(f"{target.name}={url}" for url in listed if url not in advertised)
+        unequal = next((f'resolved urls: "{ours}" != "{theirs}"' for ours, theirs in zip(advertised, listed, strict=False) if ours != theirs), "")
+        raise SnapshotFileError(
+            f"--initial-cluster has {missing} but missing from --initial-advertise-peer-urls={','.join(advertised)} ({unequal})"
+            if missing
+            else f"--initial-advertise-peer-urls has {','.join(set(advertised) - set(listed))} but missing from --initial-cluster={target.initial_cluster}"
+        )
     return membership.bootstrap(initial, target.token)
 
 

@@ -152,8 +152,10 @@ def _run_locked(words: list[str], claim: _Claim, revision: int) -> None:
     sys.stdout.flush()
     try:
         code = subprocess.run(words, env={**environment, **os.environ}, check=False).returncode
+    except FileNotFoundError as error:
+        raise CommandError(f'exec: "{words[0]}": executable file not found in $PATH') from error
     except OSError as error:
-        raise CommandError(f'exec: "{words[0]}": {error.strerror}') from error
+        raise CommandError(f'exec: "{words[0]}": {(error.strerror or str(error)).lower()}') from error
     finally:
         claim.give_up()
     if code:

@@ -92,7 +92,7 @@ def _keep_alive(context: Context) -> None:
             if once:
                 return
     except CommandError as error:
-        raise CommandError(str(error), Exit.BAD_CONNECTION) from error
+        raise error if error.code == Exit.BAD_FEATURE else CommandError(str(error), Exit.BAD_CONNECTION) from error
     if once:
         raise CommandError("etcdserver: requested lease not found", Exit.BAD_CONNECTION)
     if context.style.format == "simple":

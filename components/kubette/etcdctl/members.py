@@ -17,6 +17,16 @@ def _member_id(context: Context) -> int:
         raise bad_args(f"bad member ID arg ({error}), expecting ID in Hex") from None
 
 
+def _urls(text: str) -> tuple[str, ...]:
+    """The client refuses what cannot be a member's URL before anybody is asked."""
+    from kubette.etcd import flag_table
+
+    try:
+        return flag_table.urls(text)
+    except ValueError as error:
+        raise CommandError(str(error)) from None
+
+
 def _add(context: Context) -> None:
     args, peer_urls = context.args, context.options.peer_urls
     if not args:
@@ -26,7 +36,7 @@ def _add(context: Context) -> None:
         raise bad_args(f"too many arguments{hints}")
     if not peer_urls:
         raise bad_args("member peer urls not provided")
-    request = pb.MemberAddRequest(peerURLs=peer_urls.split(","), isLearner=context.options.learner)
+    request = pb.MemberAddRequest(peerURLs=_urls(peer_urls), isLearner=context.options.learner)
     answer = context.call("Cluster/MemberAdd", request, pb.MemberAddResponse)
     context.show("MemberAdd", answer, id=answer.member.ID)
     if context.style.format == "simple":
@@ -47,7 +57,7 @@ def _update(context: Context) -> None:
     member = _member_id(context)
     if not context.options.peer_urls:
         raise bad_args("member peer urls not provided")
-    request = pb.MemberUpdateRequest(ID=member, peerURLs=context.options.peer_urls.split(","))
+    request = pb.MemberUpdateRequest(ID=member, peerURLs=_urls(context.options.peer_urls))
     context.show("MemberUpdate", context.call("Cluster/MemberUpdate", request, pb.MemberUpdateResponse), id=member)
 
 

@@ -49,7 +49,7 @@ def save(connection: Connection, path: Path, endpoint: str, timeout_s: float) ->
     try:
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     except OSError as error:
-        raise CommandError(f"could not open {part} ({error.strerror})") from error
+        raise CommandError(f"could not open {part} (open {part}: {(error.strerror or str(error)).lower()})") from error
     try:
         with os.fdopen(descriptor, "wb") as file:
             log_line("created temporary db file", path=str(part))
