@@ -11,7 +11,7 @@ from kubette.component_base import logs, notify, tls
 from kubette.component_base.flags import FlagError
 from kubette.component_base.metrics import Registry
 from kubette.component_base.run import StartupError
-from kubette.etcd import bootstrap, compactor, jwt_tokens, memory_lock, tls_contexts, wal
+from kubette.etcd import bootstrap, compactor, housekeeping, jwt_tokens, memory_lock, tls_contexts, wal
 from kubette.etcd.config import Config, Tls
 from kubette.etcd.corruption import Checker
 from kubette.etcd.raft_loop import RaftLoop
@@ -40,7 +40,6 @@ from kubette.stdx.clock import SYSTEM_CLOCK
 from kubette.stdx.tasks import Scope
 
 log = logs.logger(__name__)
-HOUSEKEEPING_S = 0.25  # timeouts of requests are as exact as this
 CERTIFICATE_REFRESH_S = 10.0
 REMOVED_DELAY_S = 1.0  # a removed member goes on helping for this long
 
@@ -221,7 +220,7 @@ def _start(
     scope.start(server.revoke_expired(), name="leases")
     scope.start(server.feed_watchers(), name="watchers")
     scope.start(services.watch.notify_progress(), name="progress")
-    scope.start(_housekeeping(config, server, services), name="housekeeping")
+    scope.start(housekeeping.run(server, services.watch, config.election_s), name="housekeeping")
     scope.start(server.publish(config.name, config.advertise_client_urls), name="publish")
     scope.start(server.set_cluster_version(cluster_version(version)), name="cluster version")
     if config.compact_retention:
@@ -298,21 +297,3 @@ async def _until(scope: Scope, server: Server, event: asyncio.Event) -> None:
     finally:
         for task in waits:
             task.cancel()
-
-
-async def _housekeeping(config: Config, server: Server, services: _Services) -> None:
-    """What needs a clock, but not an exact one."""
-    leaderless_since: float | None = None
-    while True:
-        await asyncio.sleep(HOUSEKEEPING_S)
-        server.expire_requests()
-        server.retry_reads()
-        server.expire_v2()
-        services.watch.answer_progress()
-        now = server.clock.monotonic()
-        if server.lead:
-            leaderless_since = None
-        elif leaderless_since is None:
-            leaderless_since = now
-        elif now - leaderless_since > 3 * config.election_s:
-            services.watch.fail_leaderless()
