@@ -28,14 +28,11 @@ from kubette.raft.messages import (
     Transition,
 )
 from kubette.raft.node import Node, Ready
+from simulation.invariants import Invariants, Violation
 
 MAX_IN_NETWORK = 400
 LIVENESS_ROUNDS = 400
 KEEP_BEHIND_SNAPSHOT = 3
-
-
-class Violation(AssertionError):
-    """An invariant does not hold."""
 
 
 @dataclass
@@ -65,8 +62,6 @@ class Member:
     applied: int = 0
     chain: bytes = b""  # the hash of everything applied: the state machine
     conf_state: ConfState = field(default_factory=ConfState)
-    seen: tuple[int, int, int] = (0, 0, 0)  # term, committed, applied
-    led: tuple[int, int, int] | None = None  # term, last index, last term, while it leads
     reads: dict[bytes, int] = field(default_factory=dict)  # context -> what was committed when it was asked
 
 
@@ -111,10 +106,8 @@ class Cluster:
         self.bootstrap = Snapshot(0, 0, voters)
         self.network: list[Message] = []
         self.cut: set[int] = set()
-        self.leaders: dict[int, int] = {}
-        self.hashes: dict[tuple[int, int], bytes] = {}
+        self.invariants = Invariants()
         self.committed: dict[int, bytes] = {}
-        self.high_commit = 0
         self.proposals = 0
         self.trace: list[str] = []
         for member in self.members.values():
@@ -141,8 +134,7 @@ class Cluster:
         member.under_way = None
         member.applied, member.chain = disk.snapshot.index, disk.snapshot.data
         member.conf_state = disk.snapshot.conf_state
-        member.seen = (hard_state.term, disk.snapshot.index, disk.snapshot.index)
-        member.led = None
+        self.invariants.started(member.id, hard_state.term, disk.snapshot.index, disk.snapshot.index)
         member.reads = {}
         self.note(f"start {member.id}")
 
@@ -297,7 +289,7 @@ class Cluster:
         known = self.committed.setdefault(entry.index, member.chain)
         if known != member.chain:
             raise Violation(f"INV-R5: {member.id} applies another entry at {entry.index}: {describe.entry(entry)}")
-        self.high_commit = max(self.high_commit, entry.index)
+        self.invariants.high_commit = max(self.invariants.high_commit, entry.index)
         if entry.type is not EntryType.NORMAL:
             assert member.node is not None
             try:
@@ -321,7 +313,7 @@ class Cluster:
         assert member.node is not None
         self.proposals += 1
         context = b"r%d" % self.proposals
-        member.reads[context] = self.high_commit
+        member.reads[context] = self.invariants.high_commit
         member.node.read_index(context)
         self.check(member)
 
@@ -368,48 +360,9 @@ class Cluster:
         self.note(f"reconfigure {change.changes}")
         self.check(leader)
 
-    # Invariants (RELIABILITY 2.1)
-
     def check(self, member: Member) -> None:
-        node = member.node
-        assert node is not None
-        raft, log = node.raft, node.raft.log
-        now = (raft.term, log.committed, log.applied)
-        if any(new < old for new, old in zip(now, member.seen, strict=True)):
-            raise Violation(f"INV-R7: {member.id} went back from {member.seen} to {now}")
-        if raft.role is Role.LEADER:
-            if self.leaders.setdefault(raft.term, member.id) != member.id:
-                raise Violation(f"INV-R1: {member.id} and {self.leaders[raft.term]} lead in term {raft.term}")
-            if member.led is None or member.led[0] != raft.term:
-                self.check_completeness(member)
-            elif log.last_index < member.led[1] or (member.led[1] >= log.first_index and log.term(member.led[1]) != member.led[2]):
-                raise Violation(f"INV-R2: leader {member.id} changed its own log")
-            if log.committed > member.seen[1] and member.led is not None and log.term(log.committed) != raft.term:
-                raise Violation(f"INV-R6: leader {member.id} of term {raft.term} committed an entry of term {log.term(log.committed)}")
-            member.led = (raft.term, log.last_index, log.last_term)
-        else:
-            member.led = None
-        member.seen = now
-        for progress in raft.tracker.progress.values():
-            if len(progress.inflights) > raft.options.max_inflight_messages:
-                raise Violation(f"INV-R13: {len(progress.inflights)} messages in flight")
-        self.check_matching(member)
-
-    def check_completeness(self, member: Member) -> None:
         assert member.node is not None
-        log = member.node.raft.log
-        if log.last_index < self.high_commit:
-            raise Violation(f"INV-R4: {member.id} leads with a log up to {log.last_index}, {self.high_commit} is committed")
-
-    def check_matching(self, member: Member) -> None:
-        """INV-R3: what one (index, term) holds, and what stands before it, is the same everywhere."""
-        assert member.node is not None
-        log = member.node.raft.log
-        start = max(log.first_index, log.last_index - 8)
-        for entry in log.slice(start, log.last_index + 1):
-            identity = chained(b"", entry, log.term(entry.index - 1))
-            if self.hashes.setdefault((entry.index, entry.term), identity) != identity:
-                raise Violation(f"INV-R3: {member.id} holds another entry at {entry.term}/{entry.index}")
+        self.invariants.check(member.id, member.node)
 
     # Phases
 
@@ -442,7 +395,7 @@ class Cluster:
                 leader = next((m for m in self.alive() if m.node.raft.role is Role.LEADER and m.node.raft.lead_transferee == 0), None)  # type: ignore[union-attr]
                 if leader is not None and leader.node is not None and leader.node.raft.tracker.progress.get(leader.id) and self.propose(leader):
                     target = leader.node.raft.log.last_index
-            elif self.high_commit >= target:
+            elif self.invariants.high_commit >= target:
                 return
         raise Violation(
             "INV-R12: nothing commits although all members are up and connected: " + "; ".join(describe.status(m.node) for m in self.alive())
