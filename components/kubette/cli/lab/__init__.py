@@ -47,7 +47,9 @@ def run(options: Any) -> int:
         raise CommandError(exercise.unknown(name, known))
     if verb == "start":
         return _start(place, known[name], active)
-    if verb != "reset" and name != active:
+    if active and name != active:
+        raise CommandError(f'exercise "{active}" is under way, not "{name}"; kubette lab reset {active} gives it up')
+    if verb != "reset" and not active:
         raise CommandError(f'exercise "{name}" was not started; kubette lab start {name}')
     verbs = {"hint": _hint, "check": lambda p, e: _check(p, e, options.wait), "solve": _solve, "reset": _reset}
     return verbs[verb](place, known[name])
