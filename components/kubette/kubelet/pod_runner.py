@@ -26,7 +26,9 @@ from kubette.stdx.clock import Clock
 log = logs.logger(__name__)
 
 MINIMUM_GRACE_S = 2  # always leave a container the time to notice
-DEAD_ATTEMPTS_KEPT = 1  # for `kubectl logs --previous` (upstream's maximum-dead-containers-per-container)
+# For `kubectl logs --previous`: the one before (upstream's maximum-dead-containers-per-container), and one more while the status still names it.
+# Upstream, which sweeps once a minute, has it for that long as well.
+DEAD_ATTEMPTS_KEPT = 2
 
 
 class PodRunner:
