@@ -4,7 +4,7 @@ import pytest
 
 from simulation.raft_cluster import Cluster, Violation, simulate
 
-SCHEDULES = 200  # what CI runs; scripts/simulate runs more, and replays one
+SCHEDULES = 2000  # what CI runs; scripts/simulate runs more, and replays one
 
 
 @pytest.mark.slow
