@@ -65,7 +65,7 @@ def run(
     more: Mapping[str, str] | None = None,
 ) -> Done:
     """Run a client to its end."""
-    if kind == OURS:
+    if kind == OURS and name in _CLIENTS:
         code, stdout, stderr = warm_programs.run(_CLIENTS[name], words, stdin=stdin, environment=environment(more, api), cwd=cwd)
         return Done(code, stdout.decode("utf-8", "backslashreplace"), stderr.decode("utf-8", "backslashreplace"))
     done = subprocess.run([*program(kind, name), *words], input=stdin, capture_output=True, env=environment(more, api), timeout=60, cwd=cwd)
