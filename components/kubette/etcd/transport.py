@@ -115,11 +115,16 @@ class Transport:
 
     def _known(self, sender: int, request: Request) -> Peer:
         """The peer that asks. One that is not known (yet) is refused and called back: it asks again."""
-        peer = self._peers.get(sender)
-        if peer is None:
-            self._call_back(sender, request.headers.get("x-peerurls", ""))
+        if not self._is_known(sender):
+            if sender not in self._peers:
+                self._call_back(sender, request.headers.get("x-peerurls", ""))
             raise BadRequest(404, "error sender not found")
-        return peer
+        return self._peers[sender]
+
+    def _is_known(self, node: int) -> bool:
+        """A member, or one that has answered as a member of this cluster when it was called back."""
+        peer = self._peers.get(node)
+        return peer is not None and (peer.active or node in self._server.state.membership.members)
 
     def _call_back(self, sender: int, named: str) -> None:
         urls = tuple(url for url in named.split(",") if url.startswith(("http://", "https://")))
@@ -392,7 +397,7 @@ class Transport:
         except ValueError:
             raise BadRequest(400, "error unmarshalling raft message") from None
         self._known(sender, request)
-        if message.from_ not in self._peers:
+        if not self._is_known(message.from_):
             raise BadRequest(400, "message of another sender")
         self._server.raft.step([message])
         return Response(204)
