@@ -26,9 +26,7 @@ from kubette.stdx.clock import Clock
 log = logs.logger(__name__)
 
 MINIMUM_GRACE_S = 2  # always leave a container the time to notice
-# For `kubectl logs --previous`: the one before (upstream's maximum-dead-containers-per-container), and one more while the status still names it.
-# Upstream, which sweeps once a minute, has it for that long as well.
-DEAD_ATTEMPTS_KEPT = 2
+DEAD_ATTEMPTS_KEPT = 1  # for `kubectl logs --previous` (upstream's maximum-dead-containers-per-container)
 
 
 class PodRunner:
