@@ -14,6 +14,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
+from google.protobuf.message import Message
+
 from kubette.component_base import logs
 from kubette.etcd import membership, passwords, raft_codec, snapshotter, v2_apply
 from kubette.etcd.apply import Applier, State
@@ -201,6 +203,11 @@ class Server:
                 header += bytes_field(2, caller.name.encode()) + int_field(3, caller.revision)
         data = bytes_field(number, body) + _HEADER_TAG + varint(len(header)) + header
         return self._enqueue(request_id, data)
+
+    def propose_message(self, number: int, kind: type[Message], body: bytes) -> "asyncio.Future[bytes]":
+        """The same for a request that came encoded and goes on so: what cannot be read must not get into the log. Raises DecodeError as well."""
+        kind.FromString(body)
+        return self.propose(number, body)
 
     def _next_id(self) -> int:
         self._request_id += 1

@@ -204,12 +204,15 @@ def _members(target: Target) -> dict[str, membership.Member]:
         raise SnapshotFileError(f'couldn\'t find local name "{target.name}" in the initial cluster configuration')
     advertised, listed = sorted(target.peer_urls), sorted(initial[target.name])
     if advertised != listed:
-        missing = ",".join(f"{target.name}={url}" for url in listed if url not in advertised)
+        missing = [f"{target.name}={url}" for url in listed if url not in advertised]
+        if not missing:
+            more = ",".join(url for url in advertised if url not in listed)
+            raise SnapshotFileError(f"--initial-advertise-peer-urls has {more} but missing from --initial-cluster={target.initial_cluster}")
         unequal = next((f'resolved urls: "{ours}" != "{theirs}"' for ours, theirs in zip(advertised, listed, strict=False) if ours != theirs), "")
+        if len(advertised) != len(listed):
+            unequal = " != ".join("len([" + " ".join(f'"{url}"' for url in urls) + "])" for urls in (advertised, listed))
         raise SnapshotFileError(
-            f"--initial-cluster has {missing} but missing from --initial-advertise-peer-urls={','.join(advertised)} ({unequal})"
-            if missing
-            else f"--initial-advertise-peer-urls has {','.join(set(advertised) - set(listed))} but missing from --initial-cluster={target.initial_cluster}"
+            f"--initial-cluster has {','.join(missing)} but missing from --initial-advertise-peer-urls={','.join(advertised)} ({unequal})"
         )
     return membership.bootstrap(initial, target.token)
 

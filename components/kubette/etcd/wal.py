@@ -282,7 +282,6 @@ class Wal:
         self.last_index = 0
         self.written_bytes = 0
         self.fsyncs = True  # `--unsafe-no-fsync` turns it off
-        self.segment_bytes = SEGMENT_BYTES  # a longer one is cut
         self.max_files = 5  # segments kept although a snapshot covers them (0: all)
 
     @classmethod
@@ -381,7 +380,7 @@ class Wal:
                 self._disk.sync_data(self._fd)
         except OSError as error:
             raise self._failed("sync", error) from error
-        if self._offset >= self.segment_bytes:
+        if self._offset >= SEGMENT_BYTES:
             try:
                 self._cut()
             except OSError as error:

@@ -56,12 +56,7 @@ class Auth:
 
     def _plain(self, name: str, number: int) -> "Callable[[bytes], asyncio.Future[bytes]]":
         kind = getattr(pb, f"{name}Request" if name.startswith("Auth") else f"Auth{name}Request")
-
-        def propose(body: bytes) -> "asyncio.Future[bytes]":
-            kind.FromString(body)  # what cannot be read must not get into the log
-            return self._server.propose(number, body)
-
-        return propose
+        return lambda body: self._server.propose_message(number, kind, body)
 
     async def user_add(self, body: bytes) -> bytes:
         request = pb.AuthUserAddRequest.FromString(body)

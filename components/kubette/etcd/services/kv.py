@@ -83,9 +83,8 @@ class KV:
         return self._server.applier.read_txn(request)
 
     def compact(self, body: bytes) -> "asyncio.Future[bytes]":
-        pb.CompactionRequest.FromString(body)  # what cannot be read must not get into the log
         self._refuse_learner()
-        return self._server.propose(COMPACTION, body)
+        return self._server.propose_message(COMPACTION, pb.CompactionRequest, body)
 
     def _check_quota(self) -> None:
         """Refuse what would grow a full database, and say so to all members (upstream's quota)."""

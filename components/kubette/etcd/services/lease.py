@@ -41,8 +41,7 @@ class Lease:
         return self._server.propose(GRANT, request.SerializeToString())
 
     def revoke(self, body: bytes) -> "asyncio.Future[bytes]":
-        pb.LeaseRevokeRequest.FromString(body)  # what cannot be read must not get into the log
-        return self._server.propose(REVOKE, body)
+        return self._server.propose_message(REVOKE, pb.LeaseRevokeRequest, body)
 
     async def keep_alive(self, call: MessageStream) -> None:
         while (body := await call.receive()) is not None:

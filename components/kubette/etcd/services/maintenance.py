@@ -42,8 +42,7 @@ class Maintenance:
         }
 
     def alarm(self, body: bytes) -> "asyncio.Future[bytes]":
-        pb.AlarmRequest.FromString(body)  # what cannot be read must not get into the log
-        return self._server.propose(ALARM, body)
+        return self._server.propose_message(ALARM, pb.AlarmRequest, body)
 
     def status(self, body: bytes) -> bytes:
         server = self._server
