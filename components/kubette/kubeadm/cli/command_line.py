@@ -3,13 +3,16 @@
 import asyncio
 import datetime
 import json
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kubette.component_base.flags import FlagError, FlagSet
 from kubette.kubeadm import config
 from kubette.kubeadm.config import ConfigError
+
+if TYPE_CHECKING:
+    from kubette.kubeadm.phases.workflow import Phase
 
 T = TypeVar("T")
 
@@ -33,6 +36,16 @@ def parse(flag_set: FlagSet, words: list[str], arguments: int = 0) -> Any:
     if len(options.args) > arguments:
         raise FlagError(f'unknown command "{options.args[arguments]}" for "{flag_set.program}"')
     return options
+
+
+def lists_phases(workflow_name: str, phases: "Sequence[Phase[Any]]", words: list[str]) -> bool:
+    """Whether no phase is asked for: then those that there are have been shown."""
+    if words and words[0] not in ("-h", "--help"):
+        return False
+    from kubette.kubeadm.phases import workflow
+
+    say(f'Use this command to invoke single phase of the "{workflow_name}" workflow\n\n{workflow.tree(phases)}')
+    return True
 
 
 def required(options: Any, *names: str) -> None:

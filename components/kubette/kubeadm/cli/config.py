@@ -1,14 +1,16 @@
 """`kubeadm config images …|print …|validate|migrate`."""
 
 import platform
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from kubette.component_base import version
 from kubette.component_base.flags import FlagSet
 from kubette.kubeadm import config, documents, images
 from kubette.kubeadm.cli import command_line
 from kubette.kubeadm.cli.command_line import say
-from kubette.kubeadm.config import Cluster
+from kubette.kubeadm.config import Cluster, ConfigError
 from kubette.stdx import files
 
 
@@ -36,6 +38,19 @@ def load(path: str) -> documents.Documents:
     loaded = documents.load(command_line.read_text(path))
     for warning in loaded.warnings:
         say(f"W {warning}")
+    return loaded
+
+
+def load_beside(options: Any, allowed: Collection[str], kind: str = "") -> documents.Documents | None:
+    """The file of --config, if there is one. Raises ConfigError for a flag beside it that is not `allowed` there, or a file without `kind`."""
+    if not options.config:
+        return None
+    mixed = sorted(options.changed - set(allowed))
+    if mixed:
+        raise ConfigError(f"can not mix '--config' with arguments [{' '.join(mixed)}]")
+    loaded = load(options.config)
+    if kind and kind not in loaded.by_kind:
+        raise ConfigError(f'no {kind} found in config file "{options.config}"')
     return loaded
 
 

@@ -34,19 +34,6 @@ def _local_flags(flag_set: FlagSet) -> None:
         flag_set.strings("skip-phases", (), "List of phases to be skipped.")
 
 
-def _load(options: Any, kind: str) -> documents.Documents | None:
-    """The file of --config. Raises ConfigError when flags stand beside it that it rules out."""
-    if not options.config:
-        return None
-    mixed = sorted(options.changed - _BESIDE_CONFIG)
-    if mixed:
-        raise ConfigError(f"can not mix '--config' with arguments [{' '.join(mixed)}]")
-    loaded = config_commands.load(options.config)
-    if kind == "JoinConfiguration" and kind not in loaded.by_kind:
-        raise ConfigError(f'no JoinConfiguration found in config file "{options.config}"')
-    return loaded
-
-
 def _local(options: Any, document: dict[str, Any], endpoint: dict[str, Any], address: str) -> Local:
     """This machine, out of flags or of the document's nodeRegistration and localAPIEndpoint."""
     registration = document.get("nodeRegistration") or {}
@@ -81,8 +68,7 @@ def init_phase(flag_set: FlagSet, words: list[str]) -> int:
     from kubette.kubeadm.phases import init as phases
     from kubette.kubeadm.phases import workflow
 
-    if not words or words[0] in ("-h", "--help"):
-        say(f'Use this command to invoke single phase of the "init" workflow\n\n{workflow.tree(phases.PHASES)}')
+    if command_line.lists_phases("init", phases.PHASES, words):
         return 0
     context, options = _init_context(flag_set, words, arguments=2)
     command_line.run(workflow.run_one(phases.PHASES, options.args, context))
@@ -107,7 +93,7 @@ def _init_context(flag_set: FlagSet, words: list[str], arguments: int) -> "tuple
     from kubette.kubeadm import cluster_config
     from kubette.kubeadm.phases.context import Context
 
-    loaded = _load(options, "InitConfiguration")
+    loaded = config_commands.load_beside(options, _BESIDE_CONFIG)
     document = (loaded.by_kind.get("InitConfiguration") if loaded else None) or {}
     if loaded:
         cluster = loaded.cluster()
@@ -173,8 +159,7 @@ def join_phase(flag_set: FlagSet, words: list[str]) -> int:
     from kubette.kubeadm.phases import join as phases
     from kubette.kubeadm.phases import workflow
 
-    if not words or words[0] in ("-h", "--help"):
-        say(f'Use this command to invoke single phase of the "join" workflow\n\n{workflow.tree(phases.PHASES)}')
+    if command_line.lists_phases("join", phases.PHASES, words):
         return 0
     # The phase's own words stand before the endpoint and the flags.
     phase, rest = workflow.split(phases.PHASES, words)
@@ -196,7 +181,7 @@ def _join_context(flag_set: FlagSet, words: list[str]) -> "tuple[Context, Any]":
     from kubette.kubeadm.phases import join as phases
     from kubette.kubeadm.phases.context import Context
 
-    loaded = _load(options, "JoinConfiguration")
+    loaded = config_commands.load_beside(options, _BESIDE_CONFIG, "JoinConfiguration")
     document = loaded.by_kind["JoinConfiguration"] if loaded else _join_document(options)
     discovery, bootstrap_token = joining.discovery(document)
     control_plane = document.get("controlPlane")

@@ -31,8 +31,7 @@ def reset_phase(flag_set: FlagSet, words: list[str]) -> int:
     from kubette.kubeadm.phases import reset as phases
     from kubette.kubeadm.phases import workflow
 
-    if not words or words[0] in ("-h", "--help"):
-        say(f'Use this command to invoke single phase of the "reset" workflow\n\n{workflow.tree(phases.PHASES)}')
+    if command_line.lists_phases("reset", phases.PHASES, words):
         return 0
     run, options = _options(flag_set, words, arguments=1)
     command_line.run(workflow.run_one(phases.PHASES, options.args, run))
@@ -52,7 +51,8 @@ def _options(flag_set: FlagSet, words: list[str], arguments: int) -> "tuple[Rese
     options = command_line.parse(flag_set, words, arguments)
     from kubette.kubeadm.phases.reset import Reset
 
-    document = _document(options)
+    loaded = config_commands.load_beside(options, _BESIDE_CONFIG, "ResetConfiguration")
+    document: dict[str, Any] = loaded.by_kind["ResetConfiguration"] if loaded else {}
     ignored = [*options.ignore_preflight_errors, *(document.get("ignorePreflightErrors") or ())]
     options.skip_phases = [*getattr(options, "skip_phases", ()), *(document.get("skipPhases") or ())]
     dry_run = options.dry_run or bool(document.get("dryRun"))
@@ -66,19 +66,6 @@ def _options(flag_set: FlagSet, words: list[str], arguments: int) -> "tuple[Rese
         frozenset(check.lower() for check in ignored),
     )
     return run, options
-
-
-def _document(options: Any) -> dict[str, Any]:
-    """The ResetConfiguration of --config. Raises ConfigError."""
-    if not options.config:
-        return {}
-    mixed = sorted(options.changed - _BESIDE_CONFIG)
-    if mixed:
-        raise ConfigError(f"can not mix '--config' with arguments [{' '.join(mixed)}]")
-    document = config_commands.load(options.config).by_kind.get("ResetConfiguration")
-    if document is None:
-        raise ConfigError(f'no ResetConfiguration found in config file "{options.config}"')
-    return document
 
 
 def _confirm() -> None:

@@ -66,16 +66,12 @@ def _configure(options: Any, part: str) -> None:
     from kubette.kubeadm import timeouts
 
     options.timeouts = timeouts.seconds()
-    if not options.config:
-        return
-    mixed = sorted(options.changed - _BESIDE_CONFIG)
-    if mixed:
-        raise ConfigError(f"can not mix '--config' with arguments [{' '.join(mixed)}]")
     from kubette.kubeadm.cli import config as config_commands
 
-    document = config_commands.load(options.config).by_kind.get("UpgradeConfiguration")
-    if document is None:
-        raise ConfigError(f'no UpgradeConfiguration found in config file "{options.config}"')
+    loaded = config_commands.load_beside(options, _BESIDE_CONFIG, "UpgradeConfiguration")
+    if loaded is None:
+        return
+    document = loaded.by_kind["UpgradeConfiguration"]
     options.timeouts = timeouts.seconds(document.get("timeouts"))
     wanted = document.get(part) or {}
     for name, destination in _FIELDS.items():
@@ -167,8 +163,7 @@ def apply(flag_set: FlagSet, words: list[str]) -> int:
 def apply_phase(flag_set: FlagSet, words: list[str]) -> int:
     from kubette.kubeadm.phases import upgrade, workflow
 
-    if not words or words[0] in ("-h", "--help"):
-        say(f'Use this command to invoke single phase of the "apply" workflow\n\n{workflow.tree(upgrade.APPLY)}')
+    if command_line.lists_phases("apply", upgrade.APPLY, words):
         return 0
     options = _apply_options(flag_set, words, arguments=3)
     phase, rest = workflow.split(upgrade.APPLY, options.args)
@@ -272,8 +267,7 @@ def node(flag_set: FlagSet, words: list[str]) -> int:
 def node_phase(flag_set: FlagSet, words: list[str]) -> int:
     from kubette.kubeadm.phases import upgrade, workflow
 
-    if not words or words[0] in ("-h", "--help"):
-        say(f'Use this command to invoke single phase of the "node" workflow\n\n{workflow.tree(upgrade.NODE)}')
+    if command_line.lists_phases("node", upgrade.NODE, words):
         return 0
     options = _node_options(flag_set, words, arguments=2)
     workflow.find(upgrade.NODE, options.args)
