@@ -48,6 +48,9 @@ def test_every_condition_an_exercise_names_is_one_of_the_doctors() -> None:
         ({"check": []}, "no check"),
         ({"hints": []}, "no hints"),
         ({"setup": {"kubeadm": "true"}}, "setup says nothing for style systemd"),
+        ({"check": [{"run": "true"}]}, "a check is a mapping"),
+        ({"check": 7}, "a check is a mapping"),
+        ({"styles": ["kubadm"]}, "there is no style kubadm"),
         ({"solve": "  "}, "solve says nothing"),
     ],
 )

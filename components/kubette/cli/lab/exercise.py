@@ -95,8 +95,15 @@ def parse(name: str, document: Any) -> Exercise:
     if lacking := sorted({"title", "rows", "task", "hints", "check", *_SCRIPTS} - document.keys()):
         raise ExerciseError(f"{name}: {lacking[0]} is missing")
     styles = tuple(document.get("styles") or STYLES)
+    if strange := [style for style in styles if style not in STYLES]:
+        raise ExerciseError(f"{name}: there is no style {strange[0]}")
     scripts = {(which, style): _steps(name, which, document[which], style) for which in _SCRIPTS for style in styles}
-    checks = tuple(Check(str(one["run"]).strip(), str(one["missing"]).strip(), str(one.get("at", FIRST))) for one in document["check"])
+    given = document["check"] or []
+    if not isinstance(given, list) or any(
+        not isinstance(one, dict) or not {"run", "missing"} <= one.keys() <= {"run", "missing", "at"} for one in given
+    ):
+        raise ExerciseError(f"{name}: a check is a mapping of run, missing and perhaps at")
+    checks = tuple(Check(str(one["run"]).strip(), str(one["missing"]).strip(), str(one.get("at", FIRST))) for one in given)
     if not checks or not document["hints"]:
         raise ExerciseError(f"{name}: no {'check' if not checks else 'hints'}")
     return Exercise(
