@@ -87,5 +87,5 @@ class Invariants:
         if before is None:
             return
         old = self.configurations[before]
-        if not state.voters_outgoing and not old.voters_outgoing and len({*old.voters} ^ {*state.voters}) > 1 and index - before == 1:
+        if not state.voters_outgoing and not old.voters_outgoing and len({*old.voters} ^ {*state.voters}) > 1:
             raise Violation(f"INV-R9: from {old.voters} to {state.voters} in one step")

@@ -294,6 +294,7 @@ class Cluster:
             assert member.node is not None
             try:
                 member.conf_state = member.node.apply_conf_change(decode_change(entry.data))
+                self.invariants.configured(member.id, entry.index, member.conf_state)
             except ConfChangeError:
                 pass
 
