@@ -1,0 +1,201 @@
+"""RELIABILITY F01, F03, F05, F06, F08, F09, F11, F29 by process: members die, stop, are cut off; what every client saw has one order, and all members end with the same keys."""
+
+import asyncio
+import random
+from pathlib import Path
+
+import grpc
+import pytest
+
+from harness.etcd_calls import CallError, Calls
+from harness.etcd_clients import Clients
+from harness.etcd_cluster import ELECTION_S, LOOK_S, WAIT_S, Cluster
+
+pytestmark = pytest.mark.slow
+
+
+async def check(cluster: Cluster, clients: Clients) -> None:
+    """What holds at the end of everything."""
+    clients.check()
+    await cluster.wait_equal()
+    cluster.logs_are_clean()
+
+
+async def test_f01_the_leader_dies_under_eight_clients(tmp_path: Path) -> None:
+    async with Cluster(tmp_path, 3) as cluster:
+        async with Clients(cluster.urls, 8) as clients:
+            await clients.wait_acked(50)
+            leader, term = await cluster.wait_leader(), await cluster.term()
+            cluster.kill(leader)
+            await clients.wait_acked(50)
+            assert term < await cluster.term() <= term + 2
+            cluster.start(leader)
+            await cluster.wait_serving([leader])
+            await clients.wait_acked(20, cluster.url(leader))
+        await check(cluster, clients)
+
+
+async def test_f03_all_members_die_at_once(tmp_path: Path, is_long: bool) -> None:
+    rng = random.Random(3)
+    async with Cluster(tmp_path, 3) as cluster:
+        async with Clients(cluster.urls, 6) as clients:
+            revision = 1
+            for _ in range(100 if is_long else 3):
+                await clients.wait_acked(40)
+                for index in range(3):
+                    cluster.pause(index)
+                for index in range(3):
+                    cluster.kill(index)
+                for index in rng.sample(range(3), 3):
+                    cluster.start(index)
+                await cluster.wait_serving()
+                status = await cluster.status(0)
+                assert status is not None
+                assert status.header.revision > revision
+                revision = status.header.revision
+        await check(cluster, clients)
+
+
+async def test_f05_a_paused_leader_answers_nothing_from_memory(tmp_path: Path, is_long: bool) -> None:
+    async with Cluster(tmp_path, 3) as cluster:
+        async with Clients(cluster.urls, 6) as clients:
+            for pause in (0.5, 1, 3, *((10,) if is_long else ())) * (20 if is_long else 1):
+                await clients.wait_acked(20)
+                leader = await cluster.wait_leader()
+                async with Calls(cluster.url(leader)) as calls:
+                    await calls.put(b"newest", b"before")  # the connection stands
+                    cluster.pause(leader)
+                    await asyncio.sleep(pause * ELECTION_S)  # the fault itself
+                    async with Calls(cluster.url((leader + 1) % 3)) as other:
+                        written = pause > 2 and bool(await _wrote(other, b"newest", b"after"))
+                    read = asyncio.ensure_future(calls.get(b"newest"))
+                    await asyncio.sleep(0)  # it is on its way before the leader goes on
+                    cluster.resume(leader)
+                    (answer,) = await asyncio.gather(read, return_exceptions=True)
+                    if isinstance(answer, CallError):
+                        assert answer.code() is grpc.StatusCode.UNAVAILABLE, answer.details()
+                    else:
+                        assert not isinstance(answer, BaseException)
+                        assert answer.kvs[0].value == b"after" or not written
+        await check(cluster, clients)
+
+
+async def _wrote(calls: Calls, key: bytes, value: bytes) -> bool:
+    """A write that is repeated until it is acknowledged."""
+    async with asyncio.timeout(WAIT_S):
+        while True:
+            try:
+                await calls.put(key, value, timeout_s=2.0)
+                return True
+            except CallError:
+                await asyncio.sleep(LOOK_S)
+
+
+async def test_f06_a_paused_follower_reads_nothing_old(tmp_path: Path) -> None:
+    async with Cluster(tmp_path, 3) as cluster:
+        leader = await cluster.wait_leader()
+        follower, other = (index for index in range(3) if index != leader)
+        async with Clients(cluster.urls, 6) as clients, Calls(cluster.url(follower)) as behind, Calls(cluster.url(other)) as ahead:
+            for turn in range(4):
+                value = b"%d" % turn
+                await behind.get(b"newest")
+                cluster.pause(follower)
+                await ahead.put(b"newest", value)
+                await clients.wait_acked(20, cluster.url(other))
+                read = asyncio.ensure_future(behind.get(b"newest"))
+                await asyncio.sleep(0)
+                cluster.resume(follower)
+                assert (await read).kvs[0].value == value
+        await check(cluster, clients)
+
+
+async def test_f08_a_leader_alone_acknowledges_nothing(tmp_path: Path, is_long: bool) -> None:
+    async with Cluster(tmp_path, 3) as cluster:
+        async with Clients(cluster.urls, 6) as clients:
+            for _ in range(50 if is_long else 2):
+                await clients.wait_acked(20)
+                leader = await cluster.wait_leader()
+                others = [index for index in range(3) if index != leader]
+                cluster.network.partition([leader], others)
+                await cluster.wait_leader(among=others)
+                await _wait_without_leader(cluster, leader)
+                acked = clients.acked[cluster.url(leader)]
+                await clients.wait_acked(30, *(cluster.url(index) for index in others))
+                await clients.wait_failed(2, cluster.url(leader))
+                assert clients.acked[cluster.url(leader)] == acked
+                cluster.network.heal()
+                await clients.wait_acked(5, cluster.url(leader))
+        await check(cluster, clients)
+
+
+async def _wait_without_leader(cluster: Cluster, index: int) -> None:
+    """Until a member that was the leader has stepped down (INV-R11)."""
+    async with asyncio.timeout(WAIT_S):
+        while (status := await cluster.status(index)) is None or status.leader:  # noqa: ASYNC110  # another process's state
+            await asyncio.sleep(LOOK_S)
+
+
+async def test_f09_a_leader_that_hears_nobody_steps_down(tmp_path: Path) -> None:
+    """One way only: it can still send, and its heartbeats must not keep the others quiet for ever."""
+    async with Cluster(tmp_path, 3) as cluster:
+        async with Clients(cluster.urls, 6) as clients:
+            await clients.wait_acked(20)
+            leader = await cluster.wait_leader()
+            others = [index for index in range(3) if index != leader]
+            for other in others:
+                cluster.network.cut(other, leader)
+            await cluster.wait_leader(among=others)
+            await _wait_without_leader(cluster, leader)
+            await clients.wait_acked(30, *(cluster.url(index) for index in others))
+            cluster.network.heal()
+            await clients.wait_acked(5, cluster.url(leader))
+        await check(cluster, clients)
+
+
+async def test_f11_a_follower_that_was_cut_off_disturbs_nobody(tmp_path: Path, is_long: bool) -> None:
+    """Pre-vote: the term is what it was, and no write fails when it comes back (INV-R10)."""
+    async with Cluster(tmp_path, 3) as cluster:
+        leader = await cluster.wait_leader()
+        follower, other = (index for index in range(3) if index != leader)
+        async with Clients([cluster.url(leader), cluster.url(other)], 4) as clients:
+            await clients.wait_acked(20)
+            term = await cluster.term()
+            cluster.network.partition([follower], [leader, other])
+            await _wait_without_leader(cluster, follower)  # it has asked for votes by then
+            await asyncio.sleep(60 if is_long else 3 * ELECTION_S)  # the fault itself: several campaigns
+            await clients.wait_acked(20)
+            cluster.network.heal()
+            await cluster.wait_serving([follower])
+            await clients.wait_acked(20)
+        assert await cluster.term() == term
+        assert sum(clients.failed.values()) == 0
+        await check(cluster, clients)
+
+
+async def test_f29_without_a_majority_nothing_is_written_and_old_values_can_be_read(tmp_path: Path) -> None:
+    async with Cluster(tmp_path, 5) as cluster:
+        async with Clients(cluster.urls, 5) as clients:
+            await clients.wait_acked(50)
+            leader = await cluster.wait_leader()
+            async with Calls(cluster.url(leader)) as calls:
+                await calls.put(b"known", b"1")
+            killed = [leader, *[index for index in range(5) if index != leader][:2]]
+            left = [index for index in range(5) if index not in killed]
+            for index in killed:
+                cluster.kill(index)
+            for index in left:
+                await _wait_without_leader(cluster, index)
+            before = sum(clients.acked.values())
+            async with Calls(cluster.url(left[0])) as calls:
+                with pytest.raises(CallError) as refused:
+                    await calls.put(b"known", b"2")
+                assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+                assert "etcdserver: request timed out" in (refused.value.details() or "")
+                assert (await calls.get(b"known", serializable=True)).kvs[0].value == b"1"
+            assert sum(clients.acked.values()) == before
+            cluster.start(killed[0])
+            await clients.wait_acked(20)
+            for index in killed[1:]:
+                cluster.start(index)
+            await cluster.wait_serving()
+        await check(cluster, clients)
