@@ -14,7 +14,8 @@
     - run: …
       missing: …
 
-`keep FILE…` in a setup saves files of a machine, `put_back` in a reset restores them; `fresh_namespace` and
+`keep FILE…` in a setup saves files of a machine, `put_back` in a reset restores them (and forgets that the kubelet was
+started too often, as a quick learner makes it be); `fresh_namespace` and
 `drop_namespace` are about the namespace `lab`. A reset goes on after a line that fails.
 """
 
@@ -29,7 +30,7 @@ _KEYS = {"title", "rows", "task", "hints", "doctor", "styles", "needs", "alone",
 KEEP = "/var/lib/kubette-lab"
 PRELUDE = f"""
 keep() {{ local each; for each in "$@"; do mkdir -p "{KEEP}$(dirname "$each")" && cp -a "$each" "{KEEP}$each"; done; }}
-put_back() {{ if [ -d {KEEP} ]; then cp -a {KEEP}/. / && rm -rf {KEEP}; fi; }}
+put_back() {{ if [ -d {KEEP} ]; then cp -a {KEEP}/. / && rm -rf {KEEP}; fi; systemctl reset-failed kubelet; }}
 fresh_namespace() {{ kubectl delete namespace lab --ignore-not-found; kubectl create namespace lab; until kubectl -n lab get serviceaccount default; do sleep 0.1; done; }}
 drop_namespace() {{ kubectl -n lab delete pods --all --now --wait=false; kubectl delete namespace lab --ignore-not-found --wait=false; }}
 """
