@@ -95,6 +95,8 @@ def test_u21_a_failing_component_takes_the_manifests_back_and_leaves_etcds_data(
     assert [line for line in after.splitlines() if "etcd" not in line] == [line for line in before.splitlines() if "etcd" not in line]
     eventually(lambda: lab.images()["kube-apiserver"], lambda tags: tags == {"v1.35.0"}, timeout_s=60)
     kubectl("patch", "configmap", "kubeadm-config", "--type=merge", "-p", json.dumps({"data": {"ClusterConfiguration": good}}))
+    # The next upgrade's own checks want every part of the control plane well, and the API server that was taken back has just begun.
+    kubectl.wait("condition=Ready", "pod", "-l", "tier=control-plane", timeout_s=60)
     lab.writer.goes_on()
 
 
@@ -104,7 +106,8 @@ def test_u16_an_upgrade_that_was_killed_goes_on(lab: Lab) -> None:
         moved = f"Moving new manifest to.*{component}.yaml"
         lab.cluster.typed(
             "controlplane",
-            f"kubeadm upgrade apply -y v1.36.0 > {LOG} 2>&1 & pid=$!; until grep -q '{moved}' {LOG} || ! kill -0 $pid; do sleep 0.05; done; kill -9 $pid",
+            f"kubeadm upgrade apply -y v1.36.0 > {LOG} 2>&1 & pid=$!; "
+            f"until grep -q '{moved}' {LOG}; do kill -0 $pid || {{ cat {LOG}; exit 1; }}; sleep 0.05; done; kill -9 $pid",
         )
     said = lab.cluster.typed("controlplane", "kubeadm upgrade apply -y v1.36.0")
     assert "Current and new manifests of kube-apiserver are equal, skipping upgrade" in said

@@ -36,7 +36,9 @@ class NodeLifecycleController:
         self._zone_states: dict[str, plan.ZoneState] = {}
         self._limiters: dict[str, plan.Limiter] = {}
         self._all_full = False
-        self._looks = context.registry.histogram(
+        self._unseen: set[str] = set()  # of this period's round
+        self._round_began = 0.0
+        self._rounds = context.registry.histogram(
             "node_collector_update_all_nodes_health_duration_seconds", "Duration in seconds for NodeController to update the health of all nodes."
         )
         self._zone_health = context.registry.gauge("node_collector_zone_health", "Gauge measuring percentage of healthy nodes per zone.", ("zone",))
@@ -70,9 +72,9 @@ class NodeLifecycleController:
         while True:
             began = self._clock.monotonic()
             self._update_zones()
+            self._unseen, self._round_began = {meta.name(node) for node in self._nodes.list()}, began
             for node in self._nodes.list():
                 self._controller.enqueue(node)
-            self._looks.observe(self._clock.monotonic() - began)
             await asyncio.sleep(self._options.node_monitor_period)
 
     def _update_zones(self) -> None:
@@ -92,6 +94,14 @@ class NodeLifecycleController:
             self._zone_health.set(100 * sum(ready) / len(ready), zone)
 
     async def reconcile(self, name: str) -> Result:
+        result = await self._update_health(name)
+        if name in self._unseen:
+            self._unseen.remove(name)
+            if not self._unseen:
+                self._rounds.observe(self._clock.monotonic() - self._round_began)
+        return result
+
+    async def _update_health(self, name: str) -> Result:
         node = self._nodes.get(name)
         if node is None:
             return DONE

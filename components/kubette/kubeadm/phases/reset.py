@@ -26,7 +26,7 @@ class Reset:
     cri_socket: str = config.CRI_SOCKET
     cleanup_tmp_dir: bool = False
     ignored: frozenset[str] = frozenset()
-    etcd_data: Path | None = None  # to be emptied, once its member has left
+    etcd_data: Path | None = None  # emptied when its member left
 
 
 async def _preflight(reset: Reset, _: Sequence[str]) -> None:
@@ -37,24 +37,30 @@ async def _preflight(reset: Reset, _: Sequence[str]) -> None:
 
 async def _remove_etcd_member(reset: Reset, _: Sequence[str]) -> None:
     say, manifest = reset.say, Path(config.MANIFESTS_DIR) / "etcd.yaml"
-    if not manifest.exists():
-        return
     try:
-        reset.etcd_data = static_pods.etcd_data_path()
-    except PhaseError as error:
-        say(f"W [reset] Failed to evaluate the {config.ETCD_DATA_DIR!r} directory. Skipping its deletion and cleanup: {error}")
+        data = static_pods.etcd_data_path() if manifest.exists() else Path(config.ETCD_DATA_DIR)
+    except PhaseError:
+        # Whose data would it be? Nothing is deleted on a guess.
+        say("[reset] No etcd config found. Assuming external etcd")
+        say("[reset] Please, manually reset etcd to prevent further issues")
         return
     if reset.dry_run:
-        say("[reset] Would remove the etcd member on this node from the etcd cluster")
-        say(f"[reset] Would delete contents of the etcd data directory: {reset.etcd_data}")
+        if manifest.exists():
+            say("[reset] Would remove the etcd member on this node from the etcd cluster")
+            say(f"[reset] Would delete contents of the etcd data directory: {data}")
         return
-    try:
-        command = yaml.safe_load(manifest.read_text())["spec"]["containers"][0]["command"]
-        peer = next(word.split("=", 1)[1] for word in command if word.startswith("--initial-advertise-peer-urls="))
-        await etcd_members.leave(Path(reset.certificates_dir), peer)
-    except Exception as error:
-        # A machine that is cut off must still be resettable; the operator removes the member by hand.
-        say(f"W [reset] Failed to remove etcd member: {error}, please manually remove this etcd member using etcdctl")
+    if manifest.exists():
+        try:
+            command = yaml.safe_load(manifest.read_text())["spec"]["containers"][0]["command"]
+            peer = next(word.split("=", 1)[1] for word in command if word.startswith("--initial-advertise-peer-urls="))
+            await etcd_members.leave(Path(reset.certificates_dir), peer)
+        except Exception as error:
+            # A machine that is cut off must still be resettable; the operator removes the member by hand.
+            say(f"W [reset] Failed to remove etcd member: {error}, please manually remove this etcd member using etcdctl")
+    if data.is_dir():
+        _empty(data)
+        reset.etcd_data = data
+        say(f"[reset] Deleted contents of the etcd data directory: {data}")
 
 
 async def _cleanup_node(reset: Reset, _: Sequence[str]) -> None:
@@ -80,10 +86,8 @@ async def _cleanup_node(reset: Reset, _: Sequence[str]) -> None:
     say(f"[reset] Deleting contents of directories: [{' '.join(directories)}]")
     for directory in directories:
         _empty(Path(directory))
-    data = reset.etcd_data or Path(config.ETCD_DATA_DIR)
-    if data.is_dir():
-        _empty(data)
-        say(f"[reset] Deleted contents of the etcd data directory: {data}")
+    if reset.etcd_data:
+        _empty(reset.etcd_data)  # The kubelet may have started etcd once more in between.
     say(f"[reset] Deleting files: {shown}")
     for path in paths:
         path.unlink(missing_ok=True)
