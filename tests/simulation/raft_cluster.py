@@ -392,12 +392,14 @@ class Cluster:
                 self.check(member)
             for _ in self.settle():
                 pass
-            if target is None:
-                leader = next((m for m in self.alive() if m.node.raft.role is Role.LEADER and m.node.raft.lead_transferee == 0), None)  # type: ignore[union-attr]
-                if leader is not None and leader.node is not None and leader.node.raft.tracker.progress.get(leader.id) and self.propose(leader):
-                    target = leader.node.raft.log.last_index
-            elif self.invariants.high_commit >= target:
+            if target is not None and self.invariants.high_commit >= target:
                 return
+            leader = next((m for m in self.alive() if m.node.raft.role is Role.LEADER and m.node.raft.lead_transferee == 0), None)  # type: ignore[union-attr]
+            if leader is None or leader.node is None or not leader.node.raft.tracker.progress.get(leader.id):
+                continue
+            # Once more when it got lost: with a leader that was deposed before anyone else had the entry.
+            if (target is None or leader.node.raft.log.last_index < target) and self.propose(leader):
+                target = leader.node.raft.log.last_index
         raise Violation(
             "INV-R12: nothing commits although all members are up and connected: " + "; ".join(describe.status(m.node) for m in self.alive())
         )  # type: ignore[arg-type]

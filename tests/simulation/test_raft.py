@@ -15,6 +15,17 @@ def test_no_schedule_breaks_an_invariant(block: int) -> None:
         simulate(seed)
 
 
+@pytest.mark.parametrize(
+    "seed",
+    [
+        pytest.param(3879, id="a single voter led before its vote was on disk: after a crash its learner held other entries of that term"),
+        pytest.param(60051, id="what was proposed in the quiet phase was lost with its leader"),
+    ],
+)
+def test_a_schedule_that_once_failed(seed: int) -> None:
+    simulate(seed)
+
+
 def test_a_seed_replays_bit_for_bit() -> None:
     assert simulate(7).trace == simulate(7).trace
 

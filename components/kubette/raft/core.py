@@ -211,16 +211,23 @@ class Raft:
             self.become_candidate()
             request, term = MessageType.VOTE, self.term
         if self.poll(self.id, granted=True) is VoteResult.WON:
-            # A single voter decides alone. Nothing leaves this member before its vote is on disk.
+            # A single voter decides alone. A vote that counts must be on disk, one's own too: see `vote_persisted`.
             if campaign is Campaign.PRE_ELECTION:
                 self.campaign(Campaign.ELECTION)
-            else:
-                self.become_leader()
             return
         context = CAMPAIGN_TRANSFER if campaign is Campaign.TRANSFER else b""
         for node in self.tracker.config.all_voters():
             if node != self.id:
                 self.send(Message(request, to=node, term=term, index=self.log.last_index, log_term=self.log.last_term, context=context))
+
+    def vote_persisted(self) -> None:
+        """The own vote of this term is on disk: with no other voter it decides.
+
+        Not earlier: learners would hold entries of a term that this member forgets in a crash, and then uses for other entries.
+        """
+        if self.role is Role.CANDIDATE and self.tracker.tally() is VoteResult.WON:
+            self.become_leader()
+            leader.broadcast_append(self)
 
     def poll(self, node: int, granted: bool) -> VoteResult:
         self.tracker.record_vote(node, granted)

@@ -165,3 +165,5 @@ class Node:
             self.raft.stable_to(last.index, last.term)
         if ready.committed_entries and log.applied < ready.committed_entries[-1].index:
             self.raft.applied_to(ready.committed_entries[-1].index, ready.committed_entries)
+        if self._hard_state[:2] == (self.raft.term, self.raft.id):
+            self.raft.vote_persisted()

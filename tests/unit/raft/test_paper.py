@@ -109,6 +109,20 @@ def test_a_vote_is_persisted_before_it_is_sent() -> None:
     assert not ready.messages
 
 
+def test_a_single_voter_leads_only_when_its_own_vote_is_on_disk() -> None:
+    """Figure 2, persistent state: also a vote for oneself. A bug the simulation found (seed 3879): entries went to a learner before."""
+    state = ConfState((1,), learners=(2,))
+    node = Node(Options(1), RaftLog(Snapshot(0, 0, state)), HardState(), state, random.Random(1))
+    node.campaign()
+    assert (node.raft.role, node.raft.term) == (Role.CANDIDATE, 1)
+    assert not node.take_immediate()[0]
+    ready = node.ready()
+    assert (ready.hard_state, ready.entries, list(ready.messages)) == (HardState(1, 1, 0), (), [])
+    node.advance()
+    assert node.raft.role is Role.LEADER
+    assert [(m.type, m.to) for m in node.ready().messages] == [(T.APP, 2)]
+
+
 # AppendEntries
 
 
