@@ -316,6 +316,10 @@ class Wal:
         # Whatever a torn write left behind the end must not be read as records later.
         disk.truncate(fd, position.offset)
         _preallocate(disk, fd)
+        # A process that was killed may have written this (and made or renamed these names) without a sync: it is believed from here on, so it has to be durable.
+        disk.sync(fd)
+        disk.sync_directory(directory)
+        disk.sync_directory(directory.parent)
         wal._state = contents.hard_state
         wal.last_index = contents.entries[-1].index if contents.entries else after_index
         return wal, contents

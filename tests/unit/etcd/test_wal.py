@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from kubette.etcd import wal
+from kubette.etcd.disk import SystemDisk
 from kubette.raft.messages import Entry, HardState
 
 METADATA = b"\x08\x01\x10\x02"
@@ -90,4 +91,28 @@ def test_a_log_in_use_is_refused(tmp_path: Path) -> None:
     log = wal.Wal.create(tmp_path / "wal", METADATA)
     with pytest.raises(wal.WalError, match="locked"):
         wal.Wal.open(tmp_path / "wal", 0)
+    log.close()
+
+
+class _Recorder(SystemDisk):
+    """What was made durable."""
+
+    def __init__(self) -> None:
+        self.synced: list[Path] = []
+
+    def sync(self, fd: int) -> None:
+        super().sync(fd)
+        self.synced.append(Path(f"/proc/self/fd/{fd}").resolve())
+
+    def sync_directory(self, path: Path) -> None:
+        super().sync_directory(path)
+        self.synced.append(path)
+
+
+def test_what_is_read_is_durable_before_it_is_believed(tmp_path: Path) -> None:
+    """A killed process leaves what it wrote without a sync: a later power cut must not take back what was promised on it."""
+    path, _ = written(tmp_path / "wal")
+    disk = _Recorder()
+    log, _ = wal.Wal.open(tmp_path / "wal", 0, disk)
+    assert disk.synced == [path, tmp_path / "wal", tmp_path]
     log.close()
