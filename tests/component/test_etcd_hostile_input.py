@@ -231,7 +231,7 @@ async def peer_request(
 
 
 async def test_the_peer_port_answers_as_upstream(member: Member) -> None:
-    """S57 (410 for a removed member is in test_etcd.py's life of a member)."""
+    """S57"""
     async with Calls(member.url) as calls:
         header = (await calls.get(b"x")).header
     cluster, own = f"{header.cluster_id:x}", f"{header.member_id:x}"
@@ -246,6 +246,9 @@ async def test_the_peer_port_answers_as_upstream(member: Member) -> None:
         ("POST", snapshot, {**good, "X-Etcd-Cluster-ID": "1"}, bytes(16), 412),
         ("POST", "/raft", {**good, "X-Server-Version": "2.3.0"}, b"", 412),
         ("POST", "/raft", {**good, "X-Min-Cluster-Version": "9.0.0"}, b"", 412),
+        ("POST", "/raft", {**good, "X-Min-Cluster-Version": "any"}, b"", 412),
+        ("GET", stream, {**good, "X-Min-Cluster-Version": "3"}, b"", 412),
+        ("POST", snapshot, {**good, "X-Server-Version": "3.x.0"}, bytes(16), 412),
         ("GET", stream, {**good, "X-Raft-To": "77"}, b"", 412),
         ("GET", stream, good, b"", 404),
         ("POST", "/raft", good, random.Random(1).randbytes(500), 400),
@@ -268,6 +271,23 @@ async def test_the_peer_port_answers_as_upstream(member: Member) -> None:
     assert resident(member.pid) - before < 32 << 20
     members = json.loads((await peer_request(member, "GET", "/members", {}))[1])
     assert [each["id"] for each in members] == [header.member_id]
+
+
+async def test_a_removed_member_is_told_so_on_the_peer_port(member: Member) -> None:
+    """S57: 410 on every path of Raft's."""
+    async with Calls(member.url) as calls:
+        removed = await calls.add_learner("http://127.0.0.1:1")
+        await calls.remove(removed)
+        header = (await calls.get(b"x")).header
+    headers = {"X-Etcd-Cluster-ID": f"{header.cluster_id:x}", "X-Raft-To": f"{header.member_id:x}", "X-Server-From": f"{removed:x}"}
+    headers |= {"X-Server-Version": "3.6.5", "X-Min-Cluster-Version": "3.0.0"}
+    body = raft_codec.message_bytes(Message(MessageType.HEARTBEAT, to=header.member_id, from_=removed, term=header.raft_term + 1))
+    for method, path in (("GET", f"/raft/stream/message/{removed:x}"), ("POST", "/raft"), ("POST", "/raft/snapshot")):
+        status, text = await peer_request(member, method, path, headers, body if method == "POST" else b"")
+        assert status == 410, path
+        assert text == "the member has been permanently removed from the cluster\n"
+    async with Calls(member.url) as calls:
+        assert (await calls.get(b"x")).header.raft_term == header.raft_term
 
 
 async def test_raft_messages_of_nobody_change_nothing(member: Member) -> None:

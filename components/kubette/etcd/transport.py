@@ -12,6 +12,7 @@ import asyncio
 import datetime
 import json
 import os
+import re
 import ssl
 import struct
 import tempfile
@@ -49,6 +50,7 @@ DIAL_TIMEOUT_S = 1.0
 QUESTION_TIMEOUT_S = 5.0
 _REDIAL = Backoff(base_s=0.1, cap_s=1.0)
 _LENGTH = struct.Struct(">Q")
+_VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+([-+]|$)", re.ASCII)
 _LINK_HEARTBEAT = raft_codec.message_bytes(Message(MessageType.HEARTBEAT))
 
 
@@ -550,11 +552,11 @@ def _split(buffer: bytes) -> tuple[list[Message], bytes]:
 
 def _is_compatible(server: str, min_cluster: str, own: str) -> bool:
     """Whether a member of version `server`, which can live with clusters from `min_cluster` on, and we can be in one cluster."""
+    if not _VERSION.match(server) or not _VERSION.match(min_cluster):
+        return False
     return _minor(server) >= _minor(MIN_CLUSTER_VERSION) and _minor(min_cluster) <= _minor(own)
 
 
 def _minor(version: str) -> tuple[int, int]:
-    parts = version.split(".")
-    if len(parts) < 2 or not parts[0].isdigit() or not parts[1].isdigit():
-        return (0, 0)
-    return int(parts[0]), int(parts[1])
+    major, minor, _ = version.split(".", 2)
+    return int(major), int(minor)
