@@ -52,7 +52,7 @@ class RaftLoop:
         self._wake = asyncio.Event()
         self.on_synced: Callable[[float, float], None] = lambda write, fsync: None  # after each: how long both took
         self.late_heartbeats = 0  # as leader, a tick came too late: the machine is overloaded
-        self._proposals: deque[tuple[int, bytes]] = deque()
+        self._proposals: deque[tuple[int, bytes, int]] = deque()  # (request id, data, term or 0)
         self._campaign_alone = False
         self._held = False  # the last attempt to propose was dropped: wait for a tick
         self._deferred_state: HardState | None = None
@@ -76,8 +76,9 @@ class RaftLoop:
     def queued(self) -> int:
         return len(self._proposals)
 
-    def propose(self, request_id: int, data: bytes) -> None:
-        self._proposals.append((request_id, data))
+    def propose(self, request_id: int, data: bytes, as_leader_of: int = 0) -> None:
+        """What a leader decided (`as_leader_of` its term) is for this member alone to append, in that term: else it is dropped, not passed on."""
+        self._proposals.append((request_id, data, as_leader_of))
         self._wake.set()
 
     def step(self, messages: Sequence[Message]) -> None:
@@ -165,12 +166,14 @@ class RaftLoop:
         if not self._proposals or self._held or not self.node.raft.lead:
             return
         datas: list[bytes] = []
-        taken: list[tuple[int, bytes]] = []
+        taken: list[tuple[int, bytes, int]] = []
         size = 0
         while self._proposals and size < MAX_BATCH_BYTES:
-            request_id, data = self._proposals.popleft()
+            request_id, data, term = self._proposals.popleft()
+            if term and not self._leads(term):
+                continue
             if self._machine.is_waiting(request_id):
-                taken.append((request_id, data))
+                taken.append((request_id, data, term))
                 datas.append(data)
                 size += len(data)
         if not datas:
@@ -187,7 +190,10 @@ class RaftLoop:
             self._proposals.extendleft(reversed(taken))
             self._held = True
             return
-        self._machine.proposed([request_id for request_id, _ in taken], self.node.raft.term)
+        self._machine.proposed([request_id for request_id, _, _ in taken], self.node.raft.term)
+
+    def _leads(self, term: int) -> bool:
+        return self.node.raft.role is Role.LEADER and self.node.raft.term == term
 
     async def _carry_out(self) -> None:
         ready = self.node.ready()

@@ -111,6 +111,7 @@ class Server:
         self._snapshot_index = state.applied_index
         self.lead = NO_NODE
         self.is_leader = False
+        self._term_led = 0  # the last one that this member knew itself to lead in
         self.leader_changes = 0
         self.proposals_failed = 0
         self.reads_failed = 0
@@ -188,8 +189,11 @@ class Server:
 
     # Proposing
 
-    def propose(self, number: int, body: bytes, as_root: bool = False) -> "asyncio.Future[bytes]":
-        """Put a request (field `number` of InternalRaftRequest, encoded) into the log; the future is its answer, applied. Raises RpcError."""
+    def propose(self, number: int, body: bytes, as_root: bool = False, as_leader_of: int = 0) -> "asyncio.Future[bytes]":
+        """Put a request (field `number` of InternalRaftRequest, encoded) into the log; the future is its answer, applied. Raises RpcError.
+
+        With `as_leader_of` a term it is void once this member leads no more in that term.
+        """
         if len(body) > self.limits.max_request_bytes:
             raise errors.error(errors.REQUEST_TOO_LARGE)
         raft_log = self.node.raft.log
@@ -202,7 +206,7 @@ class Server:
             if caller is not None:
                 header += bytes_field(2, caller.name.encode()) + int_field(3, caller.revision)
         data = bytes_field(number, body) + _HEADER_TAG + varint(len(header)) + header
-        return self._enqueue(request_id, data)
+        return self._enqueue(request_id, data, as_leader_of)
 
     def propose_message(self, number: int, kind: type[Message], body: bytes) -> "asyncio.Future[bytes]":
         """The same for a request that came encoded and goes on so: what cannot be read must not get into the log. Raises DecodeError as well."""
@@ -213,11 +217,11 @@ class Server:
         self._request_id += 1
         return self._request_id
 
-    def _enqueue(self, request_id: int, data: bytes) -> "asyncio.Future[bytes]":
+    def _enqueue(self, request_id: int, data: bytes, as_leader_of: int = 0) -> "asyncio.Future[bytes]":
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._waiting[request_id] = future
         self._deadlines.append((self.clock.monotonic() + self.limits.request_timeout_s, request_id))
-        self.raft.propose(request_id, data)
+        self.raft.propose(request_id, data, as_leader_of)
         return future
 
     def is_waiting(self, request_id: int) -> bool:
@@ -416,6 +420,7 @@ class Server:
         if lead != self.lead and lead:
             self.leader_changes += 1
         if is_leader and not self.is_leader:
+            self._term_led = self.node.raft.term
             self.state.lessor.promote(self.clock.monotonic(), self._election_s)
         elif self.is_leader and not is_leader:
             self.state.lessor.demote()
@@ -433,7 +438,8 @@ class Server:
             if self.is_leader:
                 for lease_id in self.state.lessor.expired(now, LEASE_REVOKE_BATCH):
                     try:
-                        future = self.propose(9, int_field(1, lease_id), as_root=True)
+                        # Never by way of another leader, which has extended the lease (INV-L1).
+                        future = self.propose(9, int_field(1, lease_id), as_root=True, as_leader_of=self._term_led)
                     except RpcError:
                         break
                     self.leases_expired += 1
