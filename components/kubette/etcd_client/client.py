@@ -5,7 +5,7 @@ wherever it failed for want of a server; a write only if it surely never left (E
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import grpc
@@ -138,6 +138,7 @@ class Client:
         prev_kv: bool = False,
         progress_notify: bool = False,
         filters: Sequence[int] = (),
+        on_created: Callable[[pb.WatchResponse], Awaitable[None]] | None = None,
     ) -> Watcher:
         """Events from `start_revision` on (0: from now), in order, none twice, across failures of servers."""
         request = pb.WatchCreateRequest(
@@ -148,7 +149,7 @@ class Client:
             progress_notify=progress_notify,
             filters=list(filters),  # type: ignore[arg-type]
         )
-        return Watcher(self._channels, request)
+        return Watcher(self._channels, request, on_created)
 
     async def lease_grant(self, ttl_s: int, lease_id: int = 0) -> pb.LeaseGrantResponse:
         request = pb.LeaseGrantRequest(TTL=ttl_s, ID=lease_id)

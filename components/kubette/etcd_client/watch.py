@@ -1,10 +1,11 @@
 """A watch that survives its server.
 
 Counterpart of clientv3's watcher, for one range: the revision after the last event received (or told by a progress notice)
-is where it resumes, at whatever endpoint. Ends only by `CompactedError`, by the server cancelling it, or by closing it.
+is where it resumes, at whatever endpoint. Ends only by `CompactedError`, by the server cancelling it, by `on_created` refusing, or by closing it.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -20,15 +21,23 @@ _METHOD = "/etcdserverpb.Watch/Watch"
 
 
 class Watcher:
-    """`async for response in watcher`: WatchResponses with events, or without (a progress notice). `async with`, or call `close`."""
+    """`async for response in watcher`: WatchResponses with events, or without (a progress notice). `async with`, or call `close`.
 
-    def __init__(self, channels: Channels, request: pb.WatchCreateRequest) -> None:
+    `on_created` is called each time a server has made the watch, the first time and after every break, before any event of it is handed on:
+    it may look whether the server's history is still the one that was followed. What it raises ends the watch; EtcdError UNAVAILABLE is a break.
+    """
+
+    def __init__(
+        self, channels: Channels, request: pb.WatchCreateRequest, on_created: Callable[[pb.WatchResponse], Awaitable[None]] | None = None
+    ) -> None:
         self._channels = channels
         self._request = request
+        self._on_created = on_created
         self._call: Any = None
         self._endpoint = 0
         self._failures = 0
         self.created = False
+        self.is_open = False  # false while the stream is broken
 
     @property
     def next_revision(self) -> int:
@@ -46,6 +55,7 @@ class Watcher:
 
     def close(self) -> None:
         """End the watch; safe to call twice."""
+        self.is_open = False
         if self._call is not None:
             self._call.cancel()
             self._call = None
@@ -84,7 +94,15 @@ class Watcher:
                 continue
             self._failures = 0
             if response.created:
-                self.created = True
+                try:
+                    if self._on_created is not None:
+                        await self._on_created(response)
+                except EtcdError as error:
+                    if error.code not in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED):
+                        raise
+                    await self._broke(error)
+                    continue
+                self.created = self.is_open = True
                 if not self._request.start_revision:
                     # From "now" on: a break before the first event must not skip what happened in between.
                     self._request.start_revision = response.header.revision + 1

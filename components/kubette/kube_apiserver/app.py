@@ -31,7 +31,7 @@ from kubette.kube_apiserver.non_resources import NonResources
 from kubette.kube_apiserver.openapi import OpenAPI
 from kubette.kube_apiserver.resources import Resources
 from kubette.kube_apiserver.server import Server
-from kubette.kube_apiserver.storage.feed import Feed
+from kubette.kube_apiserver.storage.feed import Feed, Rewound
 from kubette.kube_apiserver.storage.leases import Leases
 from kubette.kube_apiserver.storage.store import Store
 from kubette.kube_apiserver.subresources import table as subresources
@@ -61,6 +61,7 @@ class App:
         self.clock = SYSTEM_CLOCK
         self.feed = Feed(self.client, options.etcd_prefix)
         leases = Leases(self.client, self.clock)
+        self.feed.when_reset(leases.forget)
         _, minor = version.major_minor()
         served = [kind for kind in kinds.KINDS if kind.api_version not in cfg.disabled_group_versions]
         table = kinds.KindTable(minor, served)
@@ -77,7 +78,6 @@ class App:
             lister, self.identity.authorizer, self.identity.rbac, options.enable_admission_plugins, options.disable_admission_plugins
         )
         registry = metrics.Registry()
-        self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.core = Core(
             cfg, resources, chain, self.identity.authorizer, self.feed, self.clock, random.Random(), registry, lister, self.identity, Dialer(options)
         )
@@ -91,7 +91,6 @@ class App:
             self.core.new_uid,
             self.core.rng,
         )
-        self.core.fatal = self._fail
         self.post_start = PostStart(self.core, self.client, cfg)
         self._stopping = False
         health = Health({"ping": _healthy, "log": _healthy, "etcd": self._check_etcd, **self.post_start.checks()}, self._readiness())
@@ -99,10 +98,6 @@ class App:
         pages = {"/.well-known/openid-configuration": self._openid, "/openid/v1/jwks": self._jwks}
         others = NonResources(self.core, discovery, OpenAPI(table, release), health, pages, aggregation.Aggregator(lister, options))
         self.server = Server(self.core, self.identity.authenticator, subresources.build(), others)
-
-    def _fail(self, error: Exception) -> None:
-        if not self._failure.done():
-            self._failure.set_exception(StartupError(str(error)))
 
     def _readiness(self) -> dict[str, Check]:
         async def shutdown() -> str | None:
@@ -116,7 +111,7 @@ class App:
                 await self.feed.probe()
         except TimeoutError:
             return "error getting data from etcd: context deadline exceeded"
-        except EtcdError as error:
+        except (EtcdError, Rewound) as error:
             return f"error getting data from etcd: {error}"
         return None
 
@@ -139,11 +134,9 @@ class App:
                 scope.start(guard(work.run, lambda error: log.error("Failed to compact etcd", err=error)), "compactor")
             self.post_start.start(scope, options.secure_port)
             log.info("Serving securely", address=f"{options.bind_address}:{options.secure_port}")
-            failed = scope.start(_wait(self._failure), "fatal")
             try:
                 await scope.wait()
             finally:
-                failed.cancel()
                 await self._stop()
         await self.client.close()
 
@@ -209,7 +202,3 @@ class App:
 
 async def _healthy() -> str | None:
     return None
-
-
-async def _wait(future: "asyncio.Future[None]") -> None:
-    await future

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -42,7 +42,6 @@ class Core:
     dialer: Dialer
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     allocators: ServiceAllocators | None = None
-    fatal: Callable[[Exception], None] = lambda error: None
 
     _protobuf: Decoder | None = None
 

@@ -89,8 +89,9 @@ class Server:
         except EtcdError as error:
             result = answer.error(store.translate(error))
         except Rewound as error:
-            core.fatal(error)
-            result = answer.error(status.service_unavailable("etcd was restored from a backup, the apiserver restarts"))
+            # The watch of etcd sees the same in a moment, and then every cache is filled anew.
+            log.warning("Refused a request: etcd was restored from a backup", err=error, path=info.path)
+            result = answer.error(status.service_unavailable("etcd was restored from a backup, the apiserver reads it anew"))
         except asyncio.CancelledError:
             raise
         except ConnectionError:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kubette.api.kinds import KindTable
 from kubette.etcd_api import kv_pb2
-from kubette.kube_apiserver.storage.cacher import CAPACITY_MAX, FRESH_S, Cacher, LostPlace
+from kubette.kube_apiserver.storage.cacher import CAPACITY_MAX, FRESH_S, Cacher, HistoryGone, LostPlace
 
 KIND = KindTable(37).by_resource("", "v1", "configmaps")
 
@@ -106,5 +106,5 @@ def test_a_reset_takes_every_watcher_its_place() -> None:
     incarnation = cacher.incarnation
     cacher.apply(event("a/x", 1, "v"))
     cacher.reset()
-    with pytest.raises(LostPlace):
+    with pytest.raises(HistoryGone):
         cacher.since(0, incarnation)

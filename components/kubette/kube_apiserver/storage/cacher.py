@@ -48,6 +48,10 @@ class LostPlace(Exception):
     """The log no longer reaches back to where the watcher is."""
 
 
+class HistoryGone(Exception):
+    """The cache was reset since the watcher began: what comes now does not continue what it has seen."""
+
+
 class Cacher:
     """Starts when it is first needed; `wait_ready` before use."""
 
@@ -81,6 +85,7 @@ class Cacher:
 
     async def _start(self) -> None:
         self._starting = asyncio.get_running_loop().create_future()
+        incarnation = self.incarnation
         self._pending = []  # events that arrive while the list is under way
         self._feed.subscribe(self)
         try:
@@ -98,6 +103,8 @@ class Cacher:
                     self.apply(event)
             # The list may be newer than the stream: then what the stream still brings up to `floor` is skipped by `apply`.
             await self._feed.wait_for(revision, 10.0)
+            if self.incarnation != incarnation:
+                return  # reset meanwhile
             self.ready = True
             self.incarnation += 1
             log.v(2, "Started watch cache", resource=self.kind.group_resource, objects=len(items), revision=revision)
@@ -124,7 +131,7 @@ class Cacher:
             start = answer.kvs[-1].key + b"\0"
 
     def reset(self) -> None:
-        """History has a gap: everything is listed again, and every watcher is told to do the same."""
+        """History has a gap, or is another one: everything is listed again, and every watcher is told to do the same."""
         self.ready = False
         self._pending = None
         self._feed.unsubscribe(self)
@@ -201,7 +208,9 @@ class Cacher:
 
     def since(self, position: int, incarnation: int) -> Sequence[Event]:
         """The events from `position` on."""
-        if incarnation != self.incarnation or position < self._base:
+        if incarnation != self.incarnation:
+            raise HistoryGone
+        if position < self._base:
             raise LostPlace
         return self._log[position - self._base :] if position < self.end else ()
 

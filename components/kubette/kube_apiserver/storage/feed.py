@@ -6,16 +6,23 @@ notices (whose order etcd got wrong for years, #15220). A consistent read is the
 (`probe`, shared by all requests that wait), wait until the stream has reached it, answer from memory (KEP-2340).
 
 Several events of one revision arrive in one response; subscribers are woken once a response.
+
+An etcd that was restored from a backup has another history. Whenever the watch is opened anew, the last events are looked up again (`landmark`) before
+anything that follows is believed. If they are not there, every subscriber lists again and its watchers are told 410: what they know did not happen.
 """
 
 import asyncio
 import heapq
+from collections.abc import Callable
 from typing import Protocol
 
 from kubette.component_base import logs
 from kubette.etcd_api import kv_pb2
-from kubette.etcd_client import Client, CompactedError, EtcdError
+from kubette.etcd_api import rpc_pb2 as pb
+from kubette.etcd_api.errors import FUTURE_REV
+from kubette.etcd_client import Client, CompactedError, EtcdError, Watcher
 from kubette.kube_apiserver.storage import retry
+from kubette.kube_apiserver.storage.landmark import Landmark
 
 log = logs.logger(__name__)
 
@@ -24,7 +31,7 @@ MAX_WAITERS = 100_000
 
 
 class Rewound(Exception):
-    """etcd answered with an older revision than was already seen: it was restored from a backup. Only a restart helps."""
+    """etcd answers from another history than the one that was followed: it was restored from a backup."""
 
 
 class TooLarge(Exception):
@@ -54,8 +61,12 @@ class Feed:
         self._sequence = 0
         self._probe_sent: asyncio.Future[int] | None = None
         self._probe_next: asyncio.Future[int] | None = None
+        self._landmark = Landmark()
+        self._cluster_id = 0
+        self._watcher: Watcher | None = None
+        self._resumed = asyncio.Event()
+        self._when_reset: list[Callable[[], None]] = []
         self.revision = 0
-        self.live = False
 
     def subscribe(self, subscriber: Subscriber) -> None:
         """Deliver the events below `subscriber.prefix` from now on."""
@@ -64,16 +75,20 @@ class Feed:
     def unsubscribe(self, subscriber: Subscriber) -> None:
         self._subscribers.pop(subscriber.prefix.encode(), None)
 
+    def when_reset(self, act: Callable[[], None]) -> None:
+        """`act` is called when history has a gap: for what else is remembered of etcd."""
+        self._when_reset.append(act)
+
     async def start(self) -> None:
         """Learn where etcd is. Raises EtcdError when it cannot be reached."""
         answer = await self._client.range(b"\0", limit=1, keys_only=True)
         self.revision = int(answer.header.revision)
-        self.live = True
+        self._cluster_id = answer.header.cluster_id
 
     async def run(self) -> None:
-        """Follow etcd for ever. History that is gone resets every subscriber: they list again."""
+        """Follow etcd for ever. History that is gone, or another one, resets every subscriber: they list again."""
         while True:
-            watcher = self._client.watch(b"\0", b"\0", start_revision=self.revision + 1)
+            self._watcher = watcher = self._client.watch(b"\0", b"\0", start_revision=self.revision + 1, on_created=self._created)
             try:
                 async with watcher:
                     async for response in watcher:
@@ -81,9 +96,31 @@ class Feed:
             except CompactedError as error:
                 log.warning("Restarted the watch: history was compacted", revision=self.revision, compacted=error.compact_revision)
                 await self._restart()
+            except Rewound as error:
+                log.warning("Restarted the watch: etcd was restored from a backup", err=error, revision=self.revision)
+                await self._restart()
             except EtcdError as error:
                 log.error("Failed to watch etcd", err=error)
                 await asyncio.sleep(1)
+
+    async def _created(self, response: pb.WatchResponse) -> None:
+        """The watch was opened, for the first time or again. Raises Rewound when the server has another history than the one followed so far."""
+        self._check_cluster(response.header.cluster_id)
+        for question in self._landmark.questions():
+            try:
+                answer = await self._client.range(question.key, revision=question.revision)
+            except EtcdError as error:
+                if error.message == FUTURE_REV[1]:
+                    raise Rewound(f"etcd has not reached revision {question.revision}, which was seen before") from error
+                raise
+            self._check_cluster(answer.header.cluster_id)
+            if not question.is_ours(answer.kvs):
+                raise Rewound(f"etcd has another {question.key.decode(errors='replace')} at revision {question.revision} than was seen before")
+        self._resumed.set()
+
+    def _check_cluster(self, cluster_id: int) -> None:
+        if cluster_id != self._cluster_id:
+            raise Rewound(f"etcd is cluster {cluster_id:x}, {self._cluster_id:x} was seen before")
 
     async def _restart(self) -> None:
         while True:
@@ -94,14 +131,19 @@ class Feed:
                 log.error("Failed to reach etcd", err=error)
                 await asyncio.sleep(1)
         self.revision = int(answer.header.revision)
+        self._cluster_id = answer.header.cluster_id
+        self._landmark.forget()
         for subscriber in list(self._subscribers.values()):
             subscriber.reset()
+        for act in self._when_reset:
+            act()
         self._release()
 
     def _deliver(self, events: object, header_revision: int) -> None:
         touched: list[Subscriber] = []
         revision = self.revision
         for event in events:  # type: ignore[attr-defined]
+            self._landmark.remember(event)
             kv = event.kv
             revision = kv.mod_revision
             subscriber = self._find(kv.key)
@@ -177,6 +219,7 @@ class Feed:
         try:
             answer = await retry.read(lambda: self._client.range(b"\0", limit=1, keys_only=True))
             revision = int(answer.header.revision)
+            self._check_cluster(answer.header.cluster_id)
             if revision < seen:
                 raise Rewound(f"etcd is at revision {revision}, {seen} was seen before")
             if not future.done():
@@ -195,8 +238,19 @@ class Feed:
     async def consistent(self) -> int:
         """Wait until everything acknowledged before this call has been delivered; answers the revision that proves it."""
         revision = await self.probe()
+        if self._watcher is None or not self._watcher.is_open:
+            # etcd is back before the watch is: until its history has been recognised its revision says nothing about what is in the caches.
+            await self._wait_resumed()
         await self.wait_for(revision)
         return revision
+
+    async def _wait_resumed(self) -> None:
+        self._resumed.clear()
+        try:
+            async with asyncio.timeout(WAIT_LIMIT_S):
+                await self._resumed.wait()
+        except TimeoutError:
+            raise TooLarge(self.revision) from None
 
 
 class EtcdCancelled(Exception):

@@ -20,6 +20,10 @@ class Leases:
         self._current: dict[int, tuple[int, float, int]] = {}  # TTL → lease, when it was granted, objects attached
         self._lock = asyncio.Lock()
 
+    def forget(self) -> None:
+        """Another etcd does not know them."""
+        self._current.clear()
+
     async def lease_for(self, ttl_s: int) -> int:
         """A lease that outlives `ttl_s`. Raises EtcdError."""
         async with self._lock:

@@ -16,7 +16,7 @@ from kubette.apimachinery import status, watch
 from kubette.apimachinery.status import ApiError
 from kubette.kube_apiserver.core import Call
 from kubette.kube_apiserver.filters.answer import Answer
-from kubette.kube_apiserver.storage.cacher import Cacher, Event, LostPlace
+from kubette.kube_apiserver.storage.cacher import Cacher, Event, HistoryGone, LostPlace
 from kubette.kube_apiserver.storage.feed import TooLarge
 from kubette.kube_apiserver.storage.record import Record
 from kubette.kube_apiserver.verbs import list as list_verb
@@ -99,6 +99,9 @@ class Watcher:
             await self._run(sink, deadline)
         except ApiError as error:
             await sink.send([watch.frame(watch.ERROR, orjson.dumps(error.to_status()))])
+        except HistoryGone:
+            # Not only closed: watched again from where it was, it might be shown the events of another history.
+            await sink.send([watch.frame(watch.ERROR, orjson.dumps(status.expired().to_status()))])
         except LostPlace:
             # Closing is the message: the client watches again from where it was and is told 410 if that is gone.
             return
