@@ -40,8 +40,8 @@ async def value_of(url: str, key: bytes) -> bytes | None:
 
 
 @pytest.mark.parametrize(("call", "number"), [("fdatasync", "EIO"), ("pwrite", "ENOSPC"), ("pwrite", "EIO")])
-async def test_a_log_that_cannot_be_written_ends_the_process_at_once(call: str, number: str, tmp_path: Path) -> None:
-    """F35: the call works again afterwards, and must not be made."""
+async def test_f35_a_log_that_cannot_be_written_ends_the_process_at_once(call: str, number: str, tmp_path: Path) -> None:
+    """The call works again afterwards, and must not be made."""
     ports = etcd.free_ports(2)
     member = faulty(tmp_path, ports, f"error:{call}:{number}")
     try:
@@ -61,7 +61,7 @@ async def test_a_log_that_cannot_be_written_ends_the_process_at_once(call: str, 
         assert await put(again.url, b"after", b"3")
 
 
-async def test_a_snapshot_that_cannot_be_synced_ends_the_process(tmp_path: Path) -> None:
+async def test_f35_a_snapshot_that_cannot_be_synced_ends_the_process(tmp_path: Path) -> None:
     ports = etcd.free_ports(2)
     member = faulty(tmp_path, ports, "error:fsync:EIO", more=("--snapshot-count=10",))
     try:
@@ -83,16 +83,24 @@ SINGLE += ("log cut", "snap purge", "compaction", "defragment", "lease revoke", 
 PLACES = [f"{when} {name}" for name in SINGLE for when in ("before", "after")] + [f"os.{call}" for call in faulty_etcd.DISK_CALLS]
 
 
-async def test_death_at_any_step_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
-    """F02, F07, F26, F27 on one member: each life goes on with what the one before left, and ends at another step."""
-    rng = random.Random(7)
+async def test_f02_f07_f26_f27_a_power_cut_at_any_step_loses_nothing_that_was_acknowledged(tmp_path: Path, is_long: bool) -> None:
+    """On one member: each life goes on with what the one before left, and ends at another step; what was not synced is gone then, or some of it is."""
+    for seed in range(20 if is_long else 1):
+        directory = tmp_path / str(seed)
+        directory.mkdir()
+        await _lives(directory, seed)
+
+
+async def _lives(tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)
     ports = etcd.free_ports(2)
     acked: dict[bytes, set[bytes]] = {}
     revision = 1
     for life, place in enumerate(PLACES):
         (tmp_path / "arm").unlink(missing_ok=True)
         more = ("--snapshot-count=8", "--snapshot-catchup-entries=1", "--max-wals=2", "--max-snapshots=2")
-        member = faulty(tmp_path, ports, f"kill:{place}:{rng.randint(1, 3)}", "segment:4096", more=more)
+        cut = f"power:{tmp_path / 'lost'}:{rng.random()}"
+        member = faulty(tmp_path, ports, cut, f"kill:{place}:{rng.randint(1, 3)}", "segment:4096", more=more)
         try:
             member.wait_serving()
             revision = await _check(member.url, acked, revision, place)
@@ -104,6 +112,23 @@ async def test_death_at_any_step_loses_nothing_that_was_acknowledged(tmp_path: P
         assert "Traceback" not in member.log, member.log[-3000:]
     with etcd.serving(OURS, tmp_path / "data", ports) as last:
         await _check(last.url, acked, revision, "the end")
+
+
+async def test_f02_what_is_not_synced_is_lost_by_a_power_cut(tmp_path: Path) -> None:
+    """The other side of it: with `--unsafe-no-fsync` the same cut does take what was acknowledged."""
+    ports = etcd.free_ports(2)
+    member = faulty(tmp_path, ports, f"power:{tmp_path / 'lost'}:all", "kill:after answer:20", more=("--unsafe-no-fsync",))
+    acked = []
+    try:
+        member.wait_serving()
+        (tmp_path / "arm").touch()
+        acked = [key for key in (b"%d" % number for number in range(20)) if await put(member.url, key, key)]
+        assert member.wait_exit(10) == -9
+    finally:
+        member.stop()
+    assert acked
+    with etcd.serving(OURS, tmp_path / "data", ports) as again:
+        assert [await value_of(again.url, key) for key in acked] == [None] * len(acked)
 
 
 async def _check(url: str, acked: dict[bytes, set[bytes]], revision: int, where: str) -> int:
@@ -143,8 +168,8 @@ async def _work(url: str, acked: dict[bytes, set[bytes]], life: int) -> None:
 
 @pytest.mark.root
 @pytest.mark.needs("unshare", "nsenter")
-def test_a_full_disk_loses_nothing_and_ends_when_there_is_space(tmp_path: Path) -> None:
-    """F33: a snapshot that has no room leaves the log in charge; a log that has none ends the process; with space all of it comes back."""
+def test_f33_a_full_disk_loses_nothing_and_ends_when_there_is_space(tmp_path: Path) -> None:
+    """A snapshot that has no room leaves the log in charge; a log that has none ends the process; with space all of it comes back."""
     ports, data = etcd.free_ports(2), tmp_path / "data"
     data.mkdir(mode=0o700)
     inside = 'mount -t tmpfs -o size="$1",mode=0700 tmpfs "$2"; shift 2; exec "$@"'

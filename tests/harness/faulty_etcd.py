@@ -4,6 +4,7 @@
     error:CALL:ERRNO       the first call of os.CALL fails with ERRNO; a later one works (which is what disks do)
     segment:BYTES          the log's segments are that small, so that they are cut and released often
     clock:FILE             the time of day is off by the number of seconds that FILE says
+    power:DIRECTORY:SEED   death is a power cut (see power_cut): what was not synced is lost, or some of it is; DIRECTORY is for the tool's own files
 
 WHERE is `before NAME` or `after NAME`, of POINTS below, or `os.CALL`: each call that changes the disk. With `ARM=FILE` in the environment a fault waits until that
 file exists.
@@ -53,7 +54,12 @@ def _armed() -> bool:
     return path is None or os.path.exists(path)
 
 
+_before_death: list[Callable[[], None]] = []
+
+
 def _die() -> None:
+    for act in _before_death:
+        act()
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -147,6 +153,11 @@ def main(words: list[str]) -> int:
             wal.SEGMENT_BYTES = int(rest)
         elif kind == "error":
             _error(*rest.split(":"))
+        elif kind == "power":
+            from harness import power_cut
+
+            directory, _, seed = rest.rpartition(":")
+            _before_death.append(power_cut.install(Path(directory), seed))
         else:
             _clock(rest)
     from kubette.etcd.__main__ import main as etcd

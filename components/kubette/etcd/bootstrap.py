@@ -46,7 +46,7 @@ async def open_member(config: Config, peer_context: ssl.SSLContext | None) -> Bo
     snap_directory = base / "member" / "snap"
     data_dir.prepare(base)
     try:
-        snap_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        SYSTEM_DISK.make_directory(snap_directory)
         fresh = not wal_dir.exists() or not wal.segments(wal_dir)
         seeds: list[Member] = []
         if fresh:

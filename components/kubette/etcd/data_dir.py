@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kubette.component_base import logs
 from kubette.component_base.run import StartupError
+from kubette.etcd.disk import SYSTEM_DISK
 
 log = logs.logger(__name__)
 MODE = 0o700
@@ -14,11 +15,12 @@ MODE = 0o700
 def prepare(path: Path) -> None:
     """Make the directory, or see that it is one and that we may write. Raises StartupError."""
     try:
-        path.mkdir(parents=True, mode=MODE)
-    except FileExistsError:
-        if not path.is_dir():
-            raise StartupError(f"cannot access data directory: mkdir {path}: not a directory") from None
-        _look_at(path)
+        if not path.exists():
+            SYSTEM_DISK.make_directory(path)
+        elif path.is_dir():
+            _look_at(path)
+        else:
+            raise StartupError(f"cannot access data directory: mkdir {path}: not a directory")
     except OSError as error:
         raise StartupError(f"cannot access data directory: mkdir {path}: {(error.strerror or str(error)).lower()}") from error
     touched = path / ".touch"

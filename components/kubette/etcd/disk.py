@@ -74,8 +74,11 @@ class SystemDisk:
         return sorted(os.listdir(directory))
 
     def make_directory(self, path: Path) -> None:
-        """With its parents; it may be there."""
+        """With its parents, durably; it may be there."""
+        missing = [each for each in (path, *path.parents) if not each.exists()]
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for each in reversed(missing):
+            self.sync_directory(each.parent)
 
     def read(self, path: Path) -> bytes:
         return path.read_bytes()

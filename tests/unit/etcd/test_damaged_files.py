@@ -96,8 +96,8 @@ def used(path: Path) -> int:
 
 
 @pytest.mark.slow
-async def test_no_flipped_bit_is_served(whole: Path, tmp_path: Path) -> None:
-    """F37: the same data, or a refusal that names file and offset; never other data, never a traceback."""
+async def test_f37_no_flipped_bit_is_served(whole: Path, tmp_path: Path) -> None:
+    """The same data, or a refusal that names file and offset; never other data, never a traceback."""
     expected = content(await boot(copy(whole, tmp_path / "as it was")))
     rng = random.Random(37)
     files = [path for path in sorted(whole.rglob("*")) if path.is_file() and path.suffix in (".wal", ".snap", "") and used(path)]
@@ -125,8 +125,8 @@ async def test_no_flipped_bit_is_served(whole: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-async def test_a_last_record_torn_anywhere_is_cut_off_and_kept_aside(whole: Path, tmp_path: Path) -> None:
-    """F36, at every byte: what was acknowledged before it is there, and the broken file is too."""
+async def test_f36_a_last_record_torn_anywhere_is_cut_off_and_kept_aside(whole: Path, tmp_path: Path) -> None:
+    """At every byte: what was acknowledged before it is there, and the broken file is too."""
     last = wal.segments(whole / "member" / "wal")[-1]
     data = last.read_bytes()
     end, position = used(last), wal._Position()

@@ -1,4 +1,4 @@
-"""The log on disk: what was synced is read back; a torn tail is cut off, corruption is refused (RELIABILITY F36, F37)."""
+"""The log on disk: what was synced is read back; a torn tail is cut off, corruption is refused."""
 
 import random
 from pathlib import Path
@@ -49,7 +49,7 @@ def test_segments_are_cut_and_released(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.slow
-def test_a_file_cut_anywhere_in_its_last_record_loses_only_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_f36_a_file_cut_anywhere_in_its_last_record_loses_only_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wal, "SEGMENT_BYTES", 1)
     monkeypatch.setattr(wal.Wal, "_cut", lambda self: None)
     path, offsets = written(tmp_path / "wal")
@@ -68,7 +68,7 @@ def test_a_file_cut_anywhere_in_its_last_record_loses_only_that(tmp_path: Path, 
 
 
 @pytest.mark.slow
-def test_no_flipped_bit_goes_unnoticed(tmp_path: Path) -> None:
+def test_f37_no_flipped_bit_goes_unnoticed(tmp_path: Path) -> None:
     path, offsets = written(tmp_path / "wal")
     whole = path.read_bytes()
     expected = wal.read(tmp_path / "wal", 0).entries
