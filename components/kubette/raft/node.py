@@ -54,6 +54,7 @@ class Node:
         self._soft_state = SoftState(NO_NODE, Role.FOLLOWER)
         self._hard_state = self.raft.hard_state
         self._under_way: Ready | None = None
+        self._held: Message | None = None
 
     # Inputs
 
@@ -68,6 +69,10 @@ class Node:
         if message.type in LOCAL:
             return
         if message.type in RESPONSES and message.from_ not in self.raft.tracker.progress:
+            return
+        if message.type is MessageType.SNAP and self._under_way is not None:
+            # The Ready under way may still change the configuration that a snapshot replaces: one after the other.
+            self._held = message
             return
         self.raft.step(message)
 
@@ -167,3 +172,6 @@ class Node:
             self.raft.applied_to(ready.committed_entries[-1].index, ready.committed_entries)
         if self._hard_state[:2] == (self.raft.term, self.raft.id):
             self.raft.vote_persisted()
+        if self._held is not None:
+            held, self._held = self._held, None
+            self.raft.step(held)

@@ -9,7 +9,18 @@ import pytest
 
 from kubette.raft.core import CAMPAIGN_TRANSFER, Options, Role
 from kubette.raft.log import RaftLog
-from kubette.raft.messages import ConfState, Entry, HardState, Message, MessageType, ProposalDropped, Snapshot
+from kubette.raft.messages import (
+    ConfChange,
+    ConfChangeType,
+    ConfState,
+    Entry,
+    EntryType,
+    HardState,
+    Message,
+    MessageType,
+    ProposalDropped,
+    Snapshot,
+)
 from kubette.raft.node import Node, Ready
 
 T = MessageType
@@ -380,6 +391,20 @@ def test_a_snapshot_replaces_the_log() -> None:
     assert (node.raft.log.first_index, node.raft.log.committed, node.raft.log.applied) == (10, 9, 9)
     assert node.raft.tracker.config.voters == (1, 2, 3, 4)
     assert ready.messages_after_persist[0].index == 9
+
+
+def test_a_snapshot_waits_for_the_changes_under_way() -> None:
+    """A bug the simulation found (seed 105161): a change that was being applied when the snapshot came changed the snapshot's configuration."""
+    node = member()
+    added, removed = (Entry(1, index, data, EntryType.CONF_CHANGE_V2) for index, data in ((1, b"add 4"), (2, b"remove 4")))
+    node.step(Message(T.APP, 1, 2, 1, entries=(added,), commit=1))
+    ready = node.ready()
+    assert ready.committed_entries == (added,)
+    node.step(Message(T.SNAP, 1, 2, 1, snapshot=Snapshot(removed.index, 1, ConfState((1, 2, 3)), b"state")))
+    assert node.apply_conf_change(ConfChange(((ConfChangeType.ADD_NODE, 4),))).voters == (1, 2, 3, 4)
+    node.advance()
+    finish(node)
+    assert (node.raft.log.applied, node.raft.tracker.config.voters) == (2, (1, 2, 3))
 
 
 def test_a_full_window_of_lost_appends_is_found_out_by_a_heartbeat() -> None:
