@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from harness import apiserver, judges
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs("etcd", "kubectl", "openssl")]
 
+Object = dict[str, Any]
 READY = [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]
 
 
@@ -136,3 +138,57 @@ def test_unknown_flags_and_controllers_are_refused() -> None:
     assert "unknown flag: --cloud-provider" in refused("--cloud-provider=aws")
     assert "is not in the list of known controllers" in refused("--controllers=nope")
     assert "stat /nonexistent: no such file or directory" in refused("--kubeconfig=/nonexistent")
+
+
+def test_a_claim_is_bound_kept_while_it_is_used_and_its_volume_reclaimed(cluster: Cluster, tmp_path: Path) -> None:
+    data = Path("/tmp") / f"kubette-volume-{tmp_path.parent.name}"
+    data.mkdir()
+    (data / "left").write_text("by somebody")
+
+    def volume(name: str, policy: str) -> Object:
+        spec = {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "persistentVolumeReclaimPolicy": policy}
+        return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": {**spec, "hostPath": {"path": str(data)}}}
+
+    def phase(kind: str, name: str) -> str:
+        return cluster("get", kind, name, "--ignore-not-found", "-o", "jsonpath={.status.phase}")
+
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "data"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "500Mi"}}, "storageClassName": ""},
+    }
+    cluster("apply", "-f", "-", stdin=json.dumps(claim))
+    complaint = "no persistent volumes available for this claim and no storage class is set"
+    eventually(lambda: complaint in cluster("describe", "pvc", "data"))
+    cluster("apply", "-f", "-", stdin=json.dumps(volume("keeps", "Retain")))
+    eventually(lambda: (phase("pvc", "data"), phase("pv", "keeps")) == ("Bound", "Bound"))
+    assert cluster("get", "pvc", "data", "--no-headers").split()[:5] == ["data", "Bound", "keeps", "1Gi", "RWO"]
+    assert cluster("get", "pv", "keeps", "--no-headers").split()[:6] == ["keeps", "1Gi", "RWO", "Retain", "Bound", "default/data"]
+    # In use by a pod that has a node: it stays until the pod is gone.
+    mounts = [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]
+    pod = {"nodeName": "somewhere", "terminationGracePeriodSeconds": 0, "containers": [{"name": "db", "image": "db"}], "volumes": mounts}
+    cluster("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "db"}, "spec": pod}))
+    assert "Used By:       db" in cluster("describe", "pvc", "data")
+    cluster("delete", "pvc", "data", "--wait=false")
+    eventually(lambda: "Terminating" in cluster("get", "pvc", "data"))
+    cluster("delete", "pv", "keeps", "--wait=false")
+    assert (phase("pvc", "data"), phase("pv", "keeps")) == ("Bound", "Bound")
+    cluster("delete", "pod", "db", "--force", "--grace-period=0")
+    eventually(lambda: phase("pvc", "data") + phase("pv", "keeps") == "")
+    assert (data / "left").exists()
+    # Deleted with its claim, contents and all; a directory that may not be is left and said so.
+    cluster("apply", "-f", "-", stdin=json.dumps(volume("goes", "Delete")))
+    cluster("apply", "-f", "-", stdin=json.dumps(claim))
+    eventually(lambda: phase("pvc", "data") == "Bound")
+    cluster("delete", "pvc", "data")
+    eventually(lambda: phase("pv", "goes") == "" and not data.exists())
+    forbidden = volume("stays", "Delete")
+    forbidden["spec"]["hostPath"]["path"] = "/srv/data"
+    cluster("apply", "-f", "-", stdin=json.dumps(forbidden))
+    cluster("apply", "-f", "-", stdin=json.dumps(claim))
+    eventually(lambda: phase("pvc", "data") == "Bound")
+    cluster("delete", "pvc", "data")
+    eventually(lambda: phase("pv", "stays") == "Failed")
+    eventually(lambda: "host_path deleter only supports /tmp/.+ but received provided /srv/data" in cluster("describe", "pv", "stays"))
+    cluster("delete", "pv", "stays")

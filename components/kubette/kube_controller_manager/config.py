@@ -52,6 +52,7 @@ def _generic(flags: FlagSet) -> None:
     flags.bool("enable-garbage-collector", True, "Enables the generic garbage collector. MUST be synced with the kube-apiserver's flag.")
     flags.duration("namespace-sync-period", 300.0, "The period for syncing namespace life-cycle updates")
     flags.duration("resource-quota-sync-period", 300.0, "The period for syncing quota usage status in the system")
+    flags.duration("pvclaimbinder-sync-period", 15.0, "The period for syncing persistent volumes and persistent volume claims")
     flags.int("v", 0, "number for the log level verbosity", "v")
 
 

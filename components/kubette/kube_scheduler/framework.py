@@ -30,6 +30,15 @@ def unresolvable(*reasons: str) -> Rejection:
 
 
 @dataclass(frozen=True, slots=True)
+class Storage:
+    """Claims by namespace/name, volumes and classes by name."""
+
+    claims: dict[str, Object] = field(default_factory=dict)
+    volumes: dict[str, Object] = field(default_factory=dict)
+    classes: dict[str, Object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """What one scheduling cycle looks at: all nodes, and labels of namespaces for affinity terms."""
 
@@ -37,6 +46,7 @@ class Snapshot:
     namespace_labels: dict[str, dict[str, str]] = field(default_factory=dict)
     # Selectors of the services and controllers that own a pod: what "replicas of the same thing" means for default spreading.
     default_selector: Callable[[Object], Callable[[dict[str, str]], bool] | None] = lambda _pod: None
+    storage: Storage = field(default_factory=Storage)
 
 
 class FilterPlugin(Protocol):

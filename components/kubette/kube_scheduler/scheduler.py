@@ -22,7 +22,10 @@ from kubette.kube_scheduler.cache import Cache
 from kubette.kube_scheduler.framework import FitError, Profile, Snapshot
 from kubette.kube_scheduler.metrics import Metrics
 from kubette.kube_scheduler.node_info import Object, is_terminal
+from kubette.kube_scheduler.plugins import volume_binding
+from kubette.kube_scheduler.plugins.volume_binding import Choice
 from kubette.kube_scheduler.queue import SchedulingQueue, Waiting
+from kubette.kube_scheduler.volume_binder import BindError, VolumeBinder
 from kubette.stdx.clock import Clock
 from kubette.stdx.tasks import Scope
 
@@ -48,6 +51,9 @@ class Scheduler:
         self._namespaces = factory.informer(resources.NAMESPACES)
         self._budgets = factory.informer(resources.PODDISRUPTIONBUDGETS)
         self._owners = {r.kind: factory.informer(r) for r in _OWNERS}
+        self._volumes = VolumeBinder(client, factory)
+        for informer in self._volumes.caches:
+            informer.on_change(lambda _: self._move_all())
         factory.informer(resources.NODES).add_handler(Handler(self._node_changed, self._node_updated, self._node_deleted))
         factory.informer(resources.PODS).add_handler(Handler(self._pod_added, self._pod_updated, self._pod_deleted))
 
@@ -130,7 +136,7 @@ class Scheduler:
 
     def _snapshot(self) -> Snapshot:
         labels = {n["metadata"]["name"]: n["metadata"].get("labels") or {} for n in self._namespaces.list()}
-        return Snapshot(self._cache.nodes(), labels, self._default_selector)
+        return Snapshot(self._cache.nodes(), labels, self._default_selector, self._volumes.storage())
 
     def _default_selector(self, pod: Object) -> Callable[[dict[str, str]], bool] | None:
         """Matches the pods that belong together with this one: by its services and its controller."""
@@ -161,7 +167,7 @@ class Scheduler:
             return
         self._cache.assume_pod(pod, node)
         self._metrics.algorithm_duration.observe(self._clock.monotonic() - started)
-        scope.start(self._bind(waiting, node, started), "bind pod")
+        scope.start(self._bind(waiting, node, volume_binding.chosen(pod, node, snapshot), started), "bind pod")
 
     def _choose(self, pod: Object, snapshot: Snapshot) -> str:
         fitting = self._profile.feasible(pod, snapshot)
@@ -171,7 +177,7 @@ class Scheduler:
         best = max(scores.values())
         return self._rng.choice([name for name, score in scores.items() if score == best])
 
-    async def _bind(self, waiting: Waiting, node: str, started: float) -> None:
+    async def _bind(self, waiting: Waiting, node: str, volumes: Choice | None, started: float) -> None:
         pod, key = waiting.pod, key_of(waiting.pod)
         metadata = pod["metadata"]
         binding = {
@@ -179,9 +185,11 @@ class Scheduler:
             "target": {"apiVersion": "v1", "kind": "Node", "name": node},
         }
         try:
+            if volumes is not None:
+                await self._volumes.bind(volumes, node)
             async with self._binding_slots:
                 await self._client.create(resources.PODS, metadata["namespace"], binding, name=metadata["name"], subresource="binding")
-        except FAILURES as error:
+        except (*FAILURES, BindError) as error:
             self._cache.forget_pod(key)
             if isinstance(error, ApiError) and error.code == 404:
                 self._queue.delete(key)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kubette.api import node_selectors
 from kubette.apimachinery import quantity
 from kubette.kubelet import pod_spec, quality_of_service
 from kubette.kubelet.pod_spec import Pod
@@ -61,41 +62,7 @@ def _resources(pod: Pod, active: list[Pod], allocatable: Mapping[str, str]) -> R
 
 def node_affinity_matches(pod: Pod, labels: Mapping[str, str], node_name: str) -> bool:
     """nodeSelector and the required node affinity."""
-    for key, value in (pod["spec"].get("nodeSelector") or {}).items():
-        if labels.get(key) != value:
-            return False
-    affinity = (pod["spec"].get("affinity") or {}).get("nodeAffinity") or {}
-    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
-    if not required:
-        return True
-    return any(_term_matches(term, labels, node_name) for term in required.get("nodeSelectorTerms") or [])
-
-
-def _term_matches(term: Mapping[str, Any], labels: Mapping[str, str], node_name: str) -> bool:
-    expressions, fields = term.get("matchExpressions") or [], term.get("matchFields") or []
-    if not expressions and not fields:
-        return False
-    return all(_matches(e, labels) for e in expressions) and all(_matches(f, {"metadata.name": node_name}) for f in fields)
-
-
-def _matches(requirement: Mapping[str, Any], values: Mapping[str, str]) -> bool:
-    key, operator, wanted = requirement["key"], requirement["operator"], requirement.get("values") or []
-    present = key in values
-    if operator == "Exists":
-        return present
-    if operator == "DoesNotExist":
-        return not present
-    if operator == "In":
-        return present and values[key] in wanted
-    if operator == "NotIn":
-        return not present or values[key] not in wanted
-    if operator in ("Gt", "Lt") and present and wanted:
-        try:
-            have, bound = int(values[key]), int(wanted[0])
-        except ValueError:
-            return False
-        return have > bound if operator == "Gt" else have < bound
-    return False
+    return node_selectors.required_matches(pod, labels, node_name)
 
 
 def _tolerates(toleration: Mapping[str, Any], taint: Mapping[str, Any]) -> bool:

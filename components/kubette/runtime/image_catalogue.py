@@ -194,6 +194,7 @@ def entries(host: Host) -> dict[str, Image]:
         _shell("docker.io/library/busybox", "sh", 2_160_000),
         _shell("docker.io/library/alpine", "/bin/sh", 3_640_000),
         _shell("docker.io/library/debian", "bash", 49_300_000),
+        _shell("registry.k8s.io/build-image/debian-base", "bash", 32_100_000),
         _shell("docker.io/library/ubuntu", "/bin/bash", 29_700_000),
         Image("docker.io/library/python", command=("python3",), size=362_000_000, described="the catalogue (the machine's own Python)"),
         _web("docker.io/library/nginx", host),

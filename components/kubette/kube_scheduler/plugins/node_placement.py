@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from kubette.kube_scheduler import node_selectors
+from kubette.api import node_selectors
 from kubette.kube_scheduler.framework import Rejection, Snapshot, scaled, unresolvable, unschedulable
 from kubette.kube_scheduler.node_info import NodeInfo, Object, host_ports
 from kubette.kube_scheduler.plugins.taint_toleration import tolerates

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from kubette.api import node_selectors
 from kubette.apimachinery import selectors
-from kubette.kube_scheduler import node_selectors
 from kubette.kube_scheduler.framework import MAX_SCORE, Rejection, Snapshot, unresolvable, unschedulable
 from kubette.kube_scheduler.node_info import NodeInfo, Object
 from kubette.kube_scheduler.plugins.taint_toleration import tolerates

@@ -1,11 +1,12 @@
 """Pure: node selector terms (core/v1 NodeSelector), used by node affinity and by topology spreading."""
 
+from collections.abc import Mapping
 from typing import Any
 
 Object = dict[str, Any]
 
 
-def required_matches(pod: Object, labels: dict[str, str], name: str) -> bool:
+def required_matches(pod: Object, labels: Mapping[str, str], name: str) -> bool:
     """Whether a node satisfies the pod's nodeSelector and required node affinity."""
     spec = pod["spec"]
     selector = spec.get("nodeSelector") or {}
@@ -18,7 +19,7 @@ def required_matches(pod: Object, labels: dict[str, str], name: str) -> bool:
     return any(term_matches(term, labels, name) for term in required.get("nodeSelectorTerms") or ())
 
 
-def term_matches(term: Object, labels: dict[str, str], name: str) -> bool:
+def term_matches(term: Object, labels: Mapping[str, str], name: str) -> bool:
     """All requirements of a term hold; an empty term matches nothing."""
     expressions, fields = term.get("matchExpressions") or (), term.get("matchFields") or ()
     if not expressions and not fields:
@@ -26,7 +27,7 @@ def term_matches(term: Object, labels: dict[str, str], name: str) -> bool:
     return all(_matches(e, labels) for e in expressions) and all(_matches(f, {"metadata.name": name}) for f in fields)
 
 
-def _matches(requirement: Object, values: dict[str, str]) -> bool:
+def _matches(requirement: Object, values: Mapping[str, str]) -> bool:
     key, operator = requirement["key"], requirement["operator"]
     wanted: list[str] = requirement.get("values") or []
     value = values.get(key)
