@@ -33,6 +33,7 @@ class NodeLifecycleController:
         self._pods = context.informer(resources.PODS, {"node": by_node})
         self._health: dict[str, plan.Health] = {}
         self._was_ready: dict[str, str] = {}
+        self._stopped: set[str] = set()  # nodes whose eviction is withheld, and that were told so
         self._zone_states: dict[str, plan.ZoneState] = {}
         self._limiters: dict[str, plan.Limiter] = {}
         self._all_full = False
@@ -58,6 +59,7 @@ class NodeLifecycleController:
         name = meta.name(node)
         self._health.pop(name, None)
         self._was_ready.pop(name, None)
+        self._stopped.discard(name)
         self._recorder.event(_reference(node), events.NORMAL, "RemovingNode", f"Node {name} event: Removing Node {name} from Controller")
 
     async def run(self) -> None:
@@ -80,7 +82,8 @@ class NodeLifecycleController:
     def _update_zones(self) -> None:
         zones: dict[str, list[bool]] = {}
         for node in self._nodes.list():
-            zones.setdefault(plan.zone_of(node), []).append(plan.ready_status(node) == "True")
+            # A node that has just fallen silent counts already: else the one that makes it too many would be the last to be evicted.
+            zones.setdefault(plan.zone_of(node), []).append(plan.ready_status(node) == "True" and not self._is_silent(node))
         states = {zone: plan.zone_state(ready, self._options.unhealthy_zone_threshold) for zone, ready in zones.items()}
         for zone, state in states.items():
             if self._zone_states.get(zone, plan.ZoneState.NORMAL) != state:
@@ -105,13 +108,18 @@ class NodeLifecycleController:
         node = self._nodes.get(name)
         if node is None:
             return DONE
-        now, wall = self._clock.monotonic(), self._clock.wall()
-        health = plan.observe(self._health.get(name), node, self._leases.get(f"{LEASE_NAMESPACE}/{name}"), now, wall)
-        self._health[name] = health
-        if plan.is_silent(node, health, self._options.node_monitor_grace_period, self._options.node_startup_grace_period, now):
+        wall = self._clock.wall()
+        if self._is_silent(node):
             node = await self._mark_unknown(node, wall)
         await self._note_transition(node)
         return await self._taint(node)
+
+    def _is_silent(self, node: Object) -> bool:
+        """Look for signs of life; whether the last one is too long ago."""
+        name, now, options = meta.name(node), self._clock.monotonic(), self._options
+        health = plan.observe(self._health.get(name), node, self._leases.get(f"{LEASE_NAMESPACE}/{name}"), now, self._clock.wall())
+        self._health[name] = health
+        return plan.is_silent(node, health, options.node_monitor_grace_period, options.node_startup_grace_period, now)
 
     async def _mark_unknown(self, node: Object, wall: float) -> Object:
         conditions = plan.silent_conditions(node, wall)
@@ -129,6 +137,8 @@ class NodeLifecycleController:
             if before == "True":
                 self._recorder.event(_reference(node), events.NORMAL, "NodeNotReady", f"Node {name} status is now: NodeNotReady")
             await self._mark_pods_not_ready(name)
+        if ready == "True":
+            self._stopped.discard(name)
         self._was_ready[name] = ready
 
     async def _mark_pods_not_ready(self, name: str) -> None:
@@ -147,12 +157,25 @@ class NodeLifecycleController:
                 continue
             self._recorder.event({**pod, "apiVersion": "v1", "kind": "Pod"}, events.WARNING, "NodeNotReady", "Node is not ready")
 
+    def _note_stopped(self, node: Object, zone: str) -> None:
+        """Say once for each outage why the pods of a node stay where they are. (Upstream says it in its log alone.)"""
+        name = meta.name(node)
+        if name in self._stopped:
+            return
+        self._stopped.add(name)
+        state = self._zone_states.get(zone, plan.ZoneState.INITIAL)
+        message = f"Node {name} event: its pods are not evicted while its zone is in state {state.value}: too many of its nodes are not ready"
+        self._recorder.event(_reference(node), events.WARNING, "NodeEvictionStopped", message)
+
     async def _taint(self, node: Object) -> Result:
         wanted = None if self._all_full else plan.no_execute_key(node)
         wait_s = 0.0
         if wanted is not None and not any(plan.has_no_execute(node, key) for key in (plan.NOT_READY, plan.UNREACHABLE)):
             # Swapping one for the other evicts nobody anew; adding the first is what the zone's rate limits.
-            limiter = self._limiters.setdefault(plan.zone_of(node), plan.Limiter(self._rates.normal))
+            zone = plan.zone_of(node)
+            limiter = self._limiters.setdefault(zone, plan.Limiter(self._rates.normal))
+            if limiter.rate <= 0:
+                self._note_stopped(node, zone)
             wait_s = limiter.try_take(self._clock.monotonic())
             wanted = None if wait_s else wanted
         taints = plan.with_taints(node, plan.no_schedule_keys(node), wanted, self._clock.wall())
