@@ -142,6 +142,8 @@ def test_the_node_registers_and_keeps_its_lease(node: Node) -> None:
     assert found["status"]["nodeInfo"]["containerRuntimeVersion"].startswith("containerd://")
     lease = eventually(lambda: node.get("lease", "n1", "-n", "kube-node-lease"))
     assert lease["spec"]["holderIdentity"] == "n1"
+    # It goes with its node, also when there was no node yet when it was made (its cache is empty when the first lease is).
+    assert lease["metadata"]["ownerReferences"][0]["uid"] == node.get("node", "n1")["metadata"]["uid"]
 
 
 def test_a_pod_runs_with_its_configuration_and_its_log_is_read(node: Node) -> None:

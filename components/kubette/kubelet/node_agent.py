@@ -284,10 +284,21 @@ class NodeAgent:
             except ApiError as error:
                 if not api_status.is_not_found(error):
                     raise
-                metadata: Object = {"name": name, "namespace": LEASE_NAMESPACE}
-                if node := self.node():
-                    metadata["ownerReferences"] = [{"apiVersion": "v1", "kind": "Node", "name": name, "uid": node["metadata"]["uid"]}]
+                metadata: Object = {"name": name, "namespace": LEASE_NAMESPACE, "ownerReferences": [await self._owner()]}
                 spec = {"holderIdentity": name, "leaseDurationSeconds": self._config.lease_duration_s, "renewTime": stamp}
                 return await self._client.create(resources.LEASES, LEASE_NAMESPACE, {"metadata": metadata, "spec": spec})
+        if not lease["metadata"].get("ownerReferences"):
+            lease = {**lease, "metadata": {**lease["metadata"], "ownerReferences": [await self._owner()]}}
         spec = {**lease["spec"], "holderIdentity": name, "leaseDurationSeconds": self._config.lease_duration_s, "renewTime": stamp}
         return await self._client.update(resources.LEASES, {**lease, "spec": spec})
+
+    async def _owner(self) -> Object:
+        """The node that the lease goes with. There is no lease of a node that is not there: it would stay for ever."""
+        assert self._client is not None
+        name = self._config.node_name
+        try:
+            node = await self._client.get(resources.NODES, "", name)
+        except FAILURES as error:
+            log.error("Failed to get node when trying to set owner ref to the node lease", err=error, node=name)
+            raise
+        return {"apiVersion": "v1", "kind": "Node", "name": name, "uid": node["metadata"]["uid"]}

@@ -1,6 +1,6 @@
 """The programs a machine has beside the host's: our console scripts, kubectl, apt's commands, and those that turn the machine off.
 
-They are a small tree (`usr/bin`, `usr/sbin`) laid over the host's. A name that the host has in /usr/sbin (Debian's `service`) is laid over there as well,
+What a node has and this host may lack (nslookup) is there too. They are a small tree (`usr/bin`, `usr/sbin`) laid over the host's. A name that the host has in /usr/sbin (Debian's `service`) is laid over there as well,
 since a root's PATH finds that one first.
 """
 
@@ -17,6 +17,9 @@ NOT_ON_MACHINES = frozenset({"kubette"})  # the power switch is outside the mach
 
 # The commands of the machine's own packages. No console scripts: on the host, a virtual environment must not hide the system's.
 PACKAGE_COMMANDS = ("apt", "apt-get", "apt-cache", "apt-mark")
+
+# In the place of programs that not every host has; pods, which see the machine's tools, have them as well.
+STAND_INS = {"nslookup": "kubette.runtime.stand_ins.nslookup"}
 
 # What systemd-sysv ships: the old commands are words of systemctl.
 POWER_COMMANDS = {"reboot": "reboot", "poweroff": "poweroff", "halt": "halt", "shutdown": "poweroff"}
@@ -74,6 +77,9 @@ def write_layer(target: Path) -> None:
     python = shlex.quote(sys.executable)
     for name in PACKAGE_COMMANDS:
         _write_script(target / "usr/bin" / name, f'#!/bin/sh\nexec {python} -P -m kubette.machines.packages {name} "$@"\n')
+    for name, module in STAND_INS.items():
+        if shutil.which(name) is None:
+            _write_script(target / "usr/bin" / name, f'#!/bin/sh\nexec {python} -P -m {module} "$@"\n')
 
 
 def _write_script(path: Path, text: str) -> None:
