@@ -243,6 +243,8 @@ class RaftLoop:
     async def _record_snapshot(self) -> None:
         assert self._finished_snapshot is not None
         (snapshot, compact_to, purge), self._finished_snapshot = self._finished_snapshot, None
+        if snapshot.index < self.node.raft.log.snapshot.index:
+            return  # the leader has sent a newer one meanwhile
         # A snapshot is believed only when the log says that its index is committed.
         self._wal.save(self._deferred_state, ())
         self._deferred_state = None

@@ -509,6 +509,9 @@ class Server:
 
     async def install_snapshot(self, snapshot: Snapshot) -> None:
         received = self.received_path(snapshot.index)
+        if self._snapshot_running is not None:
+            # One writer of the database at a time, or the older could replace the newer.
+            await asyncio.wait([self._snapshot_running])
         self.installing = True
         try:
             fresh = await asyncio.get_running_loop().run_in_executor(None, self._load_received, received, snapshot)
