@@ -11,7 +11,7 @@ from harness.watch_checks import Event, Record, Response, Segment
 from kubette.etcd_api import errors
 from kubette.etcd_api import rpc_pb2 as pb
 from kubette.etcd_api.errors import RpcError
-from simulation.etcd_machine import Machine, ServerStream, _finish
+from simulation.etcd_machine import Machine, ServerStream, _finish, peer_url
 from simulation.etcd_model import Model
 from simulation.invariants import Violation
 from simulation.virtual_network import VirtualNetwork
@@ -40,6 +40,7 @@ class Lab(Protocol):
     network: VirtualNetwork
     model: Model
     client_loop: ProcessLoop
+    machines: list[Machine]
     history: list[Operation]
     floor: int  # the highest revision that a linearizable answer has named
     quiet: bool  # faults are over: come to an end
@@ -162,7 +163,8 @@ class KvClient(Client):
         return b"k%d-%d" % (self.lab.count // (3 * OPERATIONS_PER_KEY), self.rng.randrange(3))
 
     def _value(self) -> bytes:
-        return b"%s.%d" % (self.name.encode(), self.lab.count)
+        """One of its own kind; some fill sectors, so that writes are torn inside of them."""
+        return b"%s.%d" % (self.name.encode(), self.lab.count) + b"." * self.rng.choice((0, 0, 0, 0, 400, 1500))
 
     def done(self, revision: int, floor: int, changed: bool) -> None:
         """Answers must be at least as new as what was answered before the call (INV-M2)."""
@@ -173,7 +175,7 @@ class KvClient(Client):
     async def _recorded(self, key: bytes, kind: str, argument: Any, call: Any) -> None:
         """`call` answers the operation's result."""
         began = self.lab.scheduler.now
-        self.lab.note(f"{self.name} {kind} {key!r} {argument!r} at {self.machine.name}")
+        self.lab.note(f"{self.name} {kind} {key!r} {argument!r:.50} at {self.machine.name}")
         try:
             result = await call
         except Refused:
@@ -182,7 +184,7 @@ class KvClient(Client):
             if kind != "get" and not (isinstance(error, RpcError) and error.message in REFUSALS):
                 self.lab.history.append(Operation(self.name, key, kind, argument, None, began, None))
             raise
-        self.lab.note(f"{self.name} answered {result!r}")
+        self.lab.note(f"{self.name} answered {result!r:.24}")
         self.lab.history.append(Operation(self.name, key, kind, argument, result, began, self.lab.scheduler.now))
 
     async def put(self) -> None:
@@ -434,6 +436,41 @@ class LeaseClient(Client):
         return True
 
 
-def make_clients(lab: Lab, rng: random.Random) -> Sequence[Client]:
-    kinds = [KvClient] * rng.randrange(2, 5) + [WatchClient] * rng.randrange(1, 4) + [LeaseClient] * rng.randrange(2)
+class Operator(Client):
+    """Changes who is a member: adds voters and learners, promotes, removes."""
+
+    async def run(self) -> None:
+        await self.pause(3.0)
+        number = len(self.lab.machines)
+        while not self.lab.quiet:
+            await self.pause(2.0)
+            try:
+                members = (await self.call("Cluster/MemberList", pb.MemberListRequest(linearizable=True), pb.MemberListResponse)).members
+                learners = [member for member in members if member.isLearner]
+                voters = [member for member in members if not member.isLearner]
+                if learners and self.rng.random() < 0.6:
+                    await self._change("Cluster/MemberPromote", pb.MemberPromoteRequest(ID=learners[0].ID), pb.MemberPromoteResponse)
+                elif len(voters) > 2 and self.rng.random() < 0.5:
+                    # Not from two to one: the one needs the other's vote until it knows that the change is committed (known, as in etcd).
+                    gone = self.rng.choice([*voters, *learners])
+                    await self._change("Cluster/MemberRemove", pb.MemberRemoveRequest(ID=gone.ID), pb.MemberRemoveResponse)
+                elif len(members) < 6:
+                    number += 1
+                    request = pb.MemberAddRequest(peerURLs=[peer_url(f"m{number}")], isLearner=self.rng.random() < 0.6)
+                    await self._change("Cluster/MemberAdd", request, pb.MemberAddResponse)
+            except (Refused, Unknown):
+                await self.failed()
+            except RpcError as error:
+                self.lab.note(f"{self.name} {error.message}")
+                await self.failed()
+
+    async def _change(self, path: str, request: Any, kind: Any) -> None:
+        self.lab.note(f"{self.name} {path} {str(request).split()}")
+        await self.call(path, request, kind)
+
+
+def make_clients(lab: Lab, rng: random.Random, reconfigure: bool) -> Sequence[Client]:
+    kinds: list[type[Client]] = (
+        [KvClient] * rng.randrange(2, 5) + [WatchClient] * rng.randrange(1, 4) + [LeaseClient] * rng.randrange(2) + [Operator] * reconfigure
+    )
     return [kind(lab, f"c{place}", random.Random(rng.random())) for place, kind in enumerate(kinds)]

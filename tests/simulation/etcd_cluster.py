@@ -16,15 +16,16 @@ from harness import linearizability, watch_checks
 from harness.linearizability import Operation, UndecidedError
 from kubette.component_base import logs
 from kubette.component_base.run import StartupError
-from kubette.etcd import wal
+from kubette.etcd import membership, raft_codec, wal
 from kubette.etcd.server import Limits
 from kubette.etcd.services import watch as watch_service
 from kubette.etcd.wal import WalError
 from kubette.etcd_api import rpc_pb2 as pb
 from kubette.raft import describe
-from kubette.raft.messages import Entry, EntryType, Message, MessageType
+from kubette.raft.core import Role
+from kubette.raft.messages import ConfChangeType, Entry, EntryType, Message, MessageType
 from simulation.etcd_clients import Client, WatchClient, make_clients
-from simulation.etcd_machine import Machine, base_config
+from simulation.etcd_machine import Machine, Removed, WatchedWal, base_config
 from simulation.etcd_model import Model
 from simulation.invariants import Invariants, Violation
 from simulation.virtual_disk import PowerCut
@@ -56,6 +57,7 @@ class Faults:
     late: bool
     wall_jump: bool
     move_leader: bool
+    reconfigure: bool
 
     @classmethod
     def draw(cls, rng: random.Random) -> "Faults":
@@ -75,9 +77,9 @@ class EtcdCluster:
         self.faults = Faults.draw(rng)
         size = rng.choice((1, 2, 3, 3, 3, 3, 5))
         names = [f"m{each}" for each in range(1, size + 1)]
-        base = base_config(names, progress_notify_s=rng.choice((0.3, 2.0)))
-        limits = Limits(snapshot_count=rng.choice((15, 60, 1000)), catch_up_entries=rng.choice((0, 5, 40)), max_snapshots=2)
-        self.machines = [Machine(self, name, base, limits, random.Random(rng.random())) for name in names]
+        base = self._base = base_config(names, progress_notify_s=rng.choice((0.3, 2.0)))
+        self._limits = Limits(snapshot_count=rng.choice((8, 40, 1000)), catch_up_entries=rng.choice((0, 5, 40)), max_snapshots=2)
+        self.machines = [self._new_machine(name) for name in names]
         self._by_id: dict[int, Machine] = {}
         self.invariants = Invariants()
         self.model = Model(min_ttl=max(1, round(1.5 * base.election_s)))
@@ -90,7 +92,12 @@ class EtcdCluster:
         self._faults_end = FAULTS_S
         self._violation: Violation | None = None
         self.client_loop = ProcessLoop(self.scheduler, lambda: 0.0)
-        self.clients: Sequence[Client] = make_clients(self, rng)
+        self.clients: Sequence[Client] = make_clients(self, rng, self.faults.reconfigure)
+
+    def _new_machine(self, name: str) -> Machine:
+        machine = Machine(self, name, self._base, self._limits, random.Random(self.rng.random()))
+        machine.disk.torn = 0.5 if self.faults.torn else 0.0
+        return machine
 
     # What the machines and clients need
 
@@ -111,17 +118,34 @@ class EtcdCluster:
 
     # What is looked at
 
-    def started(self, machine: Machine) -> None:
+    def started(self, machine: Machine, before: WatchedWal | None) -> None:
+        """`before` is what the last process of this machine had on the disk: it is there again (INV-R7)."""
         self._by_id[machine.member_id] = machine
         node, state = machine.server.node, machine.server.state
         self.note(f"start {machine.name}: {describe.status(node)} at {state.applied_index}")
+        self._check_config(machine)
+        if before is not None:
+            found, known = (node.raft.term, node.raft.vote), before.state[:2]
+            if found < known or (found[0] == known[0] and known[1] and found[1] != known[1]):
+                raise Violation(f"INV-R7: {machine.name} starts with (term, vote) {found}, {known} was on the disk")
+            if before.is_settled and node.raft.log.last_index < before.last:
+                raise Violation(f"INV-R7: {machine.name} starts with a log up to {node.raft.log.last_index}, {before.last} was on the disk")
         self.invariants.started(machine.member_id, node.raft.term, node.raft.log.committed, node.raft.log.applied)
         if state.applied_index:
             self.model.check_store(machine.name, state.applied_index, state.store)
         self._checked[machine.name] = state.applied_index
 
+    def _check_config(self, machine: Machine) -> None:
+        """INV-R9: what a member that has just been started, or given a snapshot, takes for the configuration."""
+        server = machine.server
+        made = max((index for index in self.invariants.configurations if index <= server.state.applied_index), default=None)
+        state = server.node.raft.tracker.config.conf_state()
+        if server.state.applied_index and made is not None and state != self.invariants.configurations[made]:
+            raise Violation(f"INV-R9: {machine.name} is at {state}, not {self.invariants.configurations[made]}")
+
     def sends(self, machine: Machine, message: Message) -> None:
         """INV-R8: what a message promises is on the disk."""
+        assert machine.wal is not None
         kind, state = message.type, machine.wal.state
         if kind in (MessageType.VOTE, MessageType.VOTE_RESP) and not message.reject:
             if state.term < message.term or (state.term == message.term and not state.vote):
@@ -132,17 +156,44 @@ class EtcdCluster:
     def applied(self, machine: Machine, entries: Sequence[Entry]) -> None:
         server = machine.server
         for entry in entries:
-            self.model.apply(entry, self.scheduler.now)
-            if entry.type is not EntryType.NORMAL:
-                self.invariants.configured(machine.member_id, entry.index, server.node.raft.tracker.config.conf_state())
+            is_new = self.model.apply(entry, self.scheduler.now)
+            if entry.type is not EntryType.NORMAL and is_new:
+                self._add_machine(entry, server.cluster_id)
+        if any(entry.type is not EntryType.NORMAL for entry in entries):
+            self._configured(machine, entries)
         index = server.state.applied_index
         self.invariants.high_commit = max(self.invariants.high_commit, entries[-1].index)
         if index > self._checked[machine.name]:
             self.model.check_changed(machine.name, self._checked[machine.name], index, server.state.store)
             self._checked[machine.name] = index
 
+    def _configured(self, machine: Machine, entries: Sequence[Entry]) -> None:
+        server = machine.server
+        changes = [entry.index for entry in entries if entry.type is not EntryType.NORMAL]
+        state = server.node.raft.tracker.config.conf_state()
+        if len(changes) == 1:
+            self.invariants.configured(machine.member_id, changes[0], state)
+        members = server.state.membership
+        voters = tuple(sorted(member.id for member in members.voters()))
+        if voters != state.voters:
+            raise Violation(f"INV-R9: {machine.name} knows the voters {voters}, and counts {state.voters}")
+
+    def _add_machine(self, entry: Entry, cluster_id: int) -> None:
+        """A member was added: somebody sets its machine up."""
+        change, context, _ = raft_codec.conf_change_of(entry)
+        if change.changes[0][0] is ConfChangeType.REMOVE_NODE:
+            return
+        member = membership.from_json(context)
+        name = member.peer_urls[0].removeprefix("http://").partition(":")[0]
+        if not any(machine.name == name for machine in self.machines):
+            machine = self._new_machine(name)
+            machine.joins = member.id, cluster_id
+            self.machines.append(machine)
+            self._restart_later(machine)
+
     def installed(self, machine: Machine) -> None:
         state = machine.server.state
+        self._check_config(machine)
         self.model.check_store(machine.name, state.applied_index, state.store)
         self._checked[machine.name] = state.applied_index
 
@@ -162,25 +213,42 @@ class EtcdCluster:
                 self._died(machine, loop.failures)
             else:
                 self.invariants.check(machine.member_id, machine.server.node)
+                self._check_own_match(machine)
         return True
 
+    def _check_own_match(self, machine: Machine) -> None:
+        """INV-R8: a leader counts itself only for what its own disk has."""
+        raft = machine.server.node.raft
+        assert machine.wal is not None
+        if raft.role is Role.LEADER and raft.id in raft.tracker.progress and raft.tracker.progress[raft.id].match > machine.wal.last:
+            raise Violation(
+                f"INV-R8: leader {machine.name} counts its log up to {raft.tracker.progress[raft.id].match}, the disk has {machine.wal.last}"
+            )
+
     def _died(self, machine: Machine, failures: Sequence[BaseException]) -> None:
-        violation = next((each for each in failures if not isinstance(each, PowerCut | OSError | WalError)), None)
+        violation = next((each for each in failures if not isinstance(each, PowerCut | OSError | WalError | Removed)), None)
         if violation is not None:
             raise violation
         self.note(f"{machine.name} died: {[repr(each) for each in failures]}")
+        if any(isinstance(each, Removed) for each in failures):
+            self._let_go(machine)
+            return
         if not machine.disk.alive:
             machine.cut_power()
         else:
             machine.stop()
         self._restart_later(machine)
 
+    def _let_go(self, machine: Machine) -> None:
+        machine.stop()
+        self.machines.remove(machine)
+
     def _restart_later(self, machine: Machine, soon: bool = False) -> None:
         delay = self.rng.random() * (0.3 if soon or self.quiet else self.rng.choice((0.3, 2.0, 6.0)))
         self.scheduler.after(delay, self._restart, machine)
 
     def _restart(self, machine: Machine) -> None:
-        if machine.alive:
+        if machine.alive or machine not in self.machines:
             return
         try:
             machine.start()
@@ -293,7 +361,6 @@ class EtcdCluster:
             late=rng.random() * 0.3 if faults.late else 0.0,
         )
         for machine in self.machines:
-            machine.disk.torn = 0.5 if faults.torn else 0.0
             self.scheduler.after(rng.random() * 0.2, self._restart, machine)
         self.client_loop.run(self._start_clients, ())
         self.scheduler.after(1.5, self._hurt)
@@ -319,6 +386,10 @@ class EtcdCluster:
                 self._restart_later(machine)
         self._within(PROGRESS_S, lambda: any(m.server.is_leader for m in self.alive()), "INV-R12: no leader")
         written = self._write(b"last", PROGRESS_S)
+        members = max(self.alive(), key=lambda machine: machine.server.applied_index).server.state.membership.members
+        for machine in list(self.machines):
+            if machine.member_id and machine.member_id not in members:
+                self._let_go(machine)
 
         def is_everywhere() -> bool:
             return all(machine.alive and machine.server.applied_index >= written for machine in self.machines)

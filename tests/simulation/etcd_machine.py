@@ -33,6 +33,7 @@ from simulation.virtual_time import ProcessLoop, Scheduler
 TOKEN = "simulation"
 VERSION, CLUSTER_VERSION = "3.6.0", "3.6.0"
 WALL_AT_START = 1_700_000_000.0
+REMOVED_DELAY_S = 1.0  # a removed member goes on helping for this long
 SNAPSHOT_S = 0.05  # a transfer, at least
 Answer = Callable[[bytes | RpcError], object]
 
@@ -47,7 +48,7 @@ class World(Protocol):
 
     def machine_of(self, member_id: int) -> "Machine | None": ...
 
-    def started(self, machine: "Machine") -> None: ...
+    def started(self, machine: "Machine", before: "WatchedWal | None") -> None: ...
 
     def sends(self, machine: "Machine", message: Message) -> None: ...
 
@@ -68,6 +69,10 @@ class Clock:
 
     def wall(self) -> float:
         return WALL_AT_START + self._scheduler.now + self.jump_s
+
+
+class Removed(Exception):
+    """The member is none any more; its process ends."""
 
 
 class WatchedWal:
@@ -93,6 +98,11 @@ class WatchedWal:
         before = self._pending or (self.state, self.last)
         self._pending = before[0], max(before[1], index)
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is on its way to the disk."""
+        return self._pending is None
+
     def sync(self) -> None:
         self._log.sync()
         if self._pending is not None and self._disk.is_synced(self._log._fd):
@@ -113,7 +123,8 @@ class Machine:
         self.disk_latency_s = 0.001
         self.loop: ProcessLoop | None = None
         self.server: Server
-        self.wal: WatchedWal
+        self.wal: WatchedWal | None = None
+        self.joins: tuple[int, int] | None = None  # as which member, which cluster
         self.methods: dict[bytes, Any] = {}
         self.member_id = 0
         self.calls: dict[asyncio.Future[Any], None] = {}
@@ -148,11 +159,13 @@ class Machine:
         snap_directory = Path(options.data_dir) / "member" / "snap"
         disk.make_directory(snap_directory)
         fresh = not wal.segments(Path(options.wal_dir), disk)
-        if fresh:
+        if fresh and self.joins is not None:
+            bootstrap.write_log(Path(options.wal_dir), *self.joins, HardState(), [], disk)
+        elif fresh:
             bootstrap.write_first_log(options, membership.parse_initial_cluster(options.initial_cluster), disk)
         booted = bootstrap.open_files(options, fresh, [], disk, random.Random(self.rng.random()))
         self.member_id = booted.member_id
-        self.wal = WatchedWal(booted.wal, disk, booted.node)
+        before, self.wal = self.wal, WatchedWal(booted.wal, disk, booted.node)
         server = self.server = Server(
             booted.member_id,
             booted.cluster_id,
@@ -174,7 +187,7 @@ class Machine:
         services = (kv, lease, watch, cluster, Maintenance(server, VERSION, CLUSTER_VERSION))
         self.methods = {path: method for service in services for path, method in service.methods().items()}
         self.questions = Questions(server, lease, cluster, Health(server, VERSION, Registry()))
-        self.world.started(self)
+        self.world.started(self, before)
         for name, work in (
             ("raft", raft.run()),
             ("tick", raft.tick_forever()),
@@ -184,9 +197,15 @@ class Machine:
             ("housekeeping", housekeeping.run(server, watch, options.election_s)),
             ("publish", server.publish(self.name, (f"http://{self.name}:2379",))),
             ("cluster version", server.set_cluster_version(CLUSTER_VERSION)),
+            ("removal", self._end_when_removed()),
         ):
             scope.start(work, name=name)
         raft.begin(options.election_ticks)
+
+    async def _end_when_removed(self) -> None:
+        await self.server.removed.wait()
+        await asyncio.sleep(REMOVED_DELAY_S)
+        raise Removed
 
     def stop(self) -> None:
         """SIGKILL: what was written stays, synced or not."""
@@ -236,7 +255,7 @@ class Machine:
                 return dropped
             self.world.sends(self, message)
             other = self.world.machine_of(message.to)
-            if other is None:
+            if other is None or message.to in self.server.state.membership.removed:
                 dropped.append(message)
             elif message.type is MessageType.SNAP:
                 if message.to not in self._snapshots_to:
@@ -255,11 +274,15 @@ class Machine:
 
     def take(self, data: bytes) -> None:
         """A message arrives."""
-        if self.loop is not None:
-            self.world.scheduler.at(self.world.scheduler.now, self.loop, self._step, raft_codec.message_from(data))
+        self._later(self._step, raft_codec.message_from(data))
 
     def _step(self, message: Message) -> None:
-        self.world.note(describe.message(message))
+        if message.from_ in self.server.state.membership.removed:
+            sender = self.world.machine_of(message.from_)
+            if sender is not None:
+                sender._later(lambda: sender.server.removed.set())  # as the transport's 410 does
+            return
+        self.world.note(_told(message))
         self.server.raft.step([message])
 
     async def _send_snapshot(self, other: "Machine", message: Message) -> None:
@@ -289,6 +312,7 @@ class Machine:
         if self.loop is None:
             pipe.break_off()
             return
+        self.pipes[pipe] = None
         message = raft_codec.message_from(data)
         assert message.snapshot is not None
         path = self.server.received_path(message.snapshot.index)
@@ -386,6 +410,12 @@ class Machine:
 def _finish(future: "asyncio.Future[Any]", result: Any) -> None:
     if not future.done():
         future.set_result(result)
+
+
+def _told(message: Message) -> str:
+    """In one line, without what stands in the entries."""
+    entries = f" entries {message.entries[0].index}-{message.entries[-1].index}" if message.entries else ""
+    return describe.message(message._replace(entries=())) + entries
 
 
 class ServerStream:

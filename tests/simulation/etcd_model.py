@@ -106,13 +106,13 @@ class Model:
 
     # Applying
 
-    def apply(self, entry: Entry, now: float) -> None:
-        """The next committed entry, or one that is known: then it must be the same (INV-R5)."""
+    def apply(self, entry: Entry, now: float) -> bool:
+        """The next committed entry, or one that is known: then it must be the same (INV-R5). Answers whether it is new."""
         known = self.entries.get(entry.index)
         if known is not None:
             if known != entry:
                 raise Violation(f"INV-R5: another entry at {entry.index}: {entry} after {known}")
-            return
+            return False
         if entry.index != self.index + 1:
             raise Violation(f"INV-R5: entry {entry.index} is applied, {self.index} was the last")
         self.index = entry.index
@@ -120,6 +120,7 @@ class Model:
         if entry.type is EntryType.NORMAL and entry.data:
             self._take(InternalRaftRequest.FromString(entry.data), now)
         self.positions[entry.index] = (self.revision, self.compacted)
+        return True
 
     def _take(self, request: InternalRaftRequest, now: float) -> None:
         view = View(self, self.revision)
