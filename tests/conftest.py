@@ -20,6 +20,7 @@ hypothesis.settings.load_profile("kubette")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="also what takes real minutes: full grace periods, every release")
+    parser.addoption("--rewrite", action="store_true", help="put what stories with golden text answer into their files")
 
 
 def pytest_configure(config: pytest.Config) -> None:
