@@ -53,6 +53,22 @@ def _generic(flags: FlagSet) -> None:
     flags.duration("namespace-sync-period", 300.0, "The period for syncing namespace life-cycle updates")
     flags.duration("resource-quota-sync-period", 300.0, "The period for syncing quota usage status in the system")
     flags.duration("pvclaimbinder-sync-period", 15.0, "The period for syncing persistent volumes and persistent volume claims")
+    for name, default_s, what in (
+        ("sync-period", 15.0, "The period for syncing the number of pods in horizontal pod autoscaler."),
+        (
+            "downscale-stabilization",
+            300.0,
+            "The period for which autoscaler will look backwards and not scale down below any recommendation it made during that period.",
+        ),
+        ("cpu-initialization-period", 300.0, "The period after pod start when CPU samples might be skipped."),
+        ("initial-readiness-delay", 30.0, "The period after pod start during which readiness changes will be treated as initial readiness."),
+    ):
+        flags.duration(f"horizontal-pod-autoscaler-{name}", default_s, what)
+    flags.number(
+        "horizontal-pod-autoscaler-tolerance",
+        0.1,
+        "The minimum change (from 1.0) in the desired-to-actual metrics ratio for the horizontal pod autoscaler to consider scaling.",
+    )
     flags.int("v", 0, "number for the log level verbosity", "v")
 
 
@@ -70,6 +86,7 @@ def _workers(flags: FlagSet) -> None:
         ("concurrent-namespace-syncs", 10, "namespace objects"),
         ("concurrent-serviceaccount-syncs", 5, "service accounts"),
         ("concurrent-gc-syncs", 20, "garbage collector workers"),
+        ("concurrent-horizontal-pod-autoscaler-syncs", 5, "horizontal pod autoscaler objects"),
         ("concurrent-resource-quota-syncs", 5, "resource quotas"),
         ("concurrent-ttl-after-finished-syncs", 5, "ttl-after-finished-controller workers"),
     ):

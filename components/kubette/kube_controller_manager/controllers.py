@@ -52,6 +52,7 @@ CONTROLLERS = (
     _entry("persistentvolume-binder-controller", "persistentvolume-binder", "persistent_volumes.controller", "PersistentVolumeBinder"),
     _entry("persistentvolumeclaim-protection-controller", "pvc-protection", "persistent_volumes.protection", "ClaimProtection"),
     _entry("persistentvolume-protection-controller", "pv-protection", "persistent_volumes.protection", "VolumeProtection"),
+    _entry("horizontal-pod-autoscaler-controller", "horizontalpodautoscaling", "horizontal.controller", "HorizontalController"),
     _entry("disruption-controller", "disruption", "disruption.controller", "DisruptionController"),
     _entry("resourcequota-controller", "resourcequota", "resource_quota.controller", "ResourceQuotaController"),
     _entry("clusterrole-aggregation-controller", "clusterrole-aggregation", "clusterrole_aggregation.controller", "ClusterRoleAggregationController"),
