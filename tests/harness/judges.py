@@ -23,6 +23,8 @@ PACKAGES = {
     "setpriv": "util-linux",
     "systemd-analyze": "systemd",
     "useradd": "passwd",
+    "zsh": "zsh",
+    "fish": "fish",
 }
 
 

@@ -119,17 +119,9 @@ async def _ask_members(config: Config, initial: dict[str, tuple[str, ...]], cont
 def open_files(config: Config, fresh: bool, seeds: list[Member], disk: Disk, rng: random.Random) -> Booted:
     """A node as its files say it was left. Raises WalError, SnapshotError, StartupError, OSError."""
     wal_dir, snap_directory = Path(config.wal_dir), Path(config.data_dir) / "member" / "snap"
-    state = empty_state(min_ttl=max(1, round(1.5 * config.election_s)))
     snapshot = snapshotter.load_newest(snap_directory, wal.snapshot_positions(wal_dir, disk), disk) or Snapshot()
     log_file, contents = _open_log(wal_dir, snapshot.index, disk)
-    database = snap_directory / "db"
-    if disk.exists(database):
-        snapshotter.load_database(database, state, disk)
-    if state.applied_index < snapshot.index:
-        raise StartupError(f"snap: database {database} is at index {state.applied_index}, older than its snapshot at {snapshot.index}")
-    if snapshot.index:
-        snapshotter.load_v2(state, snapshot.data)
-        _members_of_the_log(state, contents.entries)
+    state = load_state(snap_directory, snapshot, contents.entries, max(1, round(1.5 * config.election_s)), disk)
     metadata = Metadata.FromString(contents.metadata)
     raft_log = RaftLog(snapshot, contents.entries)
     options = Options(
@@ -147,6 +139,20 @@ def open_files(config: Config, fresh: bool, seeds: list[Member], disk: Disk, rng
         raft_log, hard_state = forced.alone(metadata.NodeID, state.membership, snapshot, contents.entries, hard_state, log_file)
     node = Node(options, raft_log, hard_state, snapshot.conf_state if snapshot.index else ConfState(), rng)
     return Booted(metadata.NodeID, metadata.ClusterID, state, node, log_file, snap_directory, fresh, seeds)
+
+
+def load_state(snap_directory: Path, snapshot: Snapshot, entries: list[Entry], min_ttl: int, disk: Disk) -> State:
+    """The state as database and snapshot have it; the entries (what follows the snapshot) are still to be applied. Raises SnapshotError, StartupError."""
+    state = empty_state(min_ttl)
+    database = snap_directory / "db"
+    if disk.exists(database):
+        snapshotter.load_database(database, state, disk)
+    if state.applied_index < snapshot.index:
+        raise StartupError(f"snap: database {database} is at index {state.applied_index}, older than its snapshot at {snapshot.index}")
+    if snapshot.index:
+        snapshotter.load_v2(state, snapshot.data)
+        _members_of_the_log(state, entries)
+    return state
 
 
 def _members_of_the_log(state: State, entries: list[Entry]) -> None:

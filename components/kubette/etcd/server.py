@@ -344,7 +344,7 @@ class Server:
             elif entry.data and entry.index > state.applied_index:
                 self._apply_normal(entry.data, now)
             elif entry.data:
-                self.applier.replay_v2(_request_of(entry.data))
+                self.applier.replay_v2(request_of(entry.data))
             else:
                 self._fail_lost(entry.term)
             if entry.index > state.applied_index:
@@ -368,7 +368,7 @@ class Server:
             self.ready.set()
 
     def _apply_normal(self, data: bytes, now: float) -> None:
-        request = _request_of(data)
+        request = request_of(data)
         if request.HasField("compaction"):
             began = self.clock.monotonic()
             result = self.applier.apply(request, now)
@@ -570,7 +570,8 @@ class Server:
             await asyncio.sleep(self._election_s)
 
 
-def _request_of(data: bytes) -> InternalRaftRequest:
+def request_of(data: bytes) -> InternalRaftRequest:
+    """What a normal entry asks for."""
     try:
         return InternalRaftRequest.FromString(data)
     except Exception:

@@ -122,10 +122,11 @@ def defragment(data_dir: Path) -> None:
     with open(segments[-1] if segments else path, "rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a member that runs holds its log
         database = _database(_read(path))
-        _write(path, {name: database.items(name) for name in database.buckets()})
+        write_database(path, {name: database.items(name) for name in database.buckets()})
 
 
-def _write(path: Path, buckets: bbolt.Buckets) -> None:
+def write_database(path: Path, buckets: bbolt.Buckets) -> None:
+    """Write a database file, durable when this returns."""
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("w+b") as file:
         os.fchmod(file.fileno(), 0o600)
@@ -171,7 +172,7 @@ def restore(
     snap_directory.mkdir(parents=True, mode=0o700, exist_ok=True)
     target.data_dir.chmod(0o700)
     try:
-        _write(snap_directory / "db", _buckets(database, ordered, conf_state, bump_revision))
+        write_database(snap_directory / "db", _buckets(database, ordered, conf_state, bump_revision))
     except (bbolt.BboltError, ValueError, struct.error) as error:
         raise SnapshotFileError(f"snapshot file integrity check failed. 1 errors found.\n{error}") from error
     # Releases up to 3.5 read the members from the v2 store of the .snap file, later ones from the database.

@@ -21,13 +21,39 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main_v3(words: Sequence[str]) -> int:
-    from kubette.etcdctl import auth, checks, concurrency, context, endpoints, keys, leases, members, mirror, run, snapshots, txn, versions, watch
+    from kubette.etcdctl import (
+        auth,
+        checks,
+        completion,
+        concurrency,
+        context,
+        endpoints,
+        keys,
+        leases,
+        members,
+        migration,
+        mirror,
+        run,
+        snapshots,
+        txn,
+        versions,
+        watch,
+    )
     from kubette.etcdctl.cobra import Program
 
     commands = (
         *(keys.GET, keys.PUT, keys.DEL, txn.TXN, keys.COMPACTION, endpoints.ALARM, endpoints.DEFRAG, endpoints.ENDPOINT),
-        *(members.MOVE_LEADER, watch.WATCH, versions.ETCDCTL, leases.LEASE, members.MEMBER, snapshots.SNAPSHOT, mirror.MAKE_MIRROR),
-        *(concurrency.LOCK, concurrency.ELECT, auth.AUTH, auth.USER, auth.ROLE, checks.CHECK),
+        *(
+            members.MOVE_LEADER,
+            watch.WATCH,
+            versions.ETCDCTL,
+            leases.LEASE,
+            members.MEMBER,
+            snapshots.SNAPSHOT,
+            mirror.MAKE_MIRROR,
+            migration.MIGRATE,
+        ),
+        *(concurrency.LOCK, concurrency.ELECT, auth.AUTH, auth.USER, auth.ROLE, checks.CHECK, completion.command("etcdctl")),
     )
     return run.run(Program("etcdctl", DESCRIPTION, versions.release(), commands, context.global_flags), words)
 

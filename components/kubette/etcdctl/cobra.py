@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kubette.component_base.flags import Flag, FlagError, FlagSet, HelpRequested
+from kubette.component_base.flags import Flag, FlagError, FlagSet, HelpRequested, VersionRequested
 from kubette.etcdctl import golang
 
 Flags = Callable[[FlagSet], None]
@@ -29,6 +29,8 @@ class Command:
     commands: tuple["Command", ...] = ()
     long: str = ""
     raw: bool = False  # needs to know where `--` stood
+    no_args: bool = False  # whatever is left on the line is refused
+    bare_use: bool = False  # no "[flags]" in the line of its usage
 
     @property
     def name(self) -> str:
@@ -55,7 +57,11 @@ class CommandLineError(Exception):
 
 
 class ShowHelp(Exception):
-    """Help was asked for, or a command that is only a group was given."""
+    """Help was asked for, or a command that is only a group was given. `complaint` goes to standard error first."""
+
+    def __init__(self, text: str, complaint: str = "") -> None:
+        super().__init__(text)
+        self.complaint = complaint
 
 
 class Program:
@@ -63,40 +69,54 @@ class Program:
 
     def __init__(self, name: str, description: str, version: tuple[str, str], commands: Sequence[Command], global_flags: Flags) -> None:
         self.name = name
-        self._root = Command(name, description, commands=tuple(commands), inherited=global_flags)
+        help_long = f"Help provides help for any command in the application.\nSimply type {name} help [path to command] for full details."
+        self._help = Command("help [command]", "Help about any command", long=help_long)
+        self.root = Command(name, description, commands=(*commands, self._help), inherited=global_flags)
         self._version = version
 
     def parse(self, argv: Sequence[str]) -> Invocation:
         """Raises CommandLineError, ShowHelp (with the text)."""
-        path, rest = self._find(list(argv))
+        path, rest = self.find(argv)
         command = path[-1]
-        flags = self._flags(path)
+        flags = self.flags(path)
         try:
             options = flags.parse(rest)
         except HelpRequested:
             raise ShowHelp(self.usage(path)) from None
+        except VersionRequested:
+            raise CommandLineError("unknown flag: --version", usage=self.usage(path)) from None
         except FlagError as error:
             raise CommandLineError(str(error), usage=self.usage(path)) from None
+        if command is self._help:
+            raise self._explained(options.args)
+        if command.no_args and options.args:
+            where = " ".join(each.name for each in path)
+            raise CommandLineError(f'unknown command "{options.args[0]}" for "{where}"', usage=self.usage(path))
         if command.run is None:
             if len(path) == 1 and options.args:
                 raise CommandLineError(f'unknown command "{options.args[0]}" for "{self.name}"', hint=f"Run '{self.name} --help' for usage.")
             raise ShowHelp(self.usage(path))
         return Invocation(command, options, options.args, rest)
 
-    def _find(self, words: list[str]) -> tuple[list[Command], list[str]]:
-        """The commands named by `words`, and what is left of these."""
-        path, rest = [self._root], list(words)
+    def _explained(self, words: Sequence[str]) -> ShowHelp:
+        """What `help WORDS` shows."""
+        path, rest = self.find(words)
+        if len(path) == 1 and rest:
+            topic = " ".join(f"`{word}`" if "`" not in word else golang.quote(word) for word in words)
+            return ShowHelp(self.usage(path, with_help=False), f"Unknown help topic [{topic}]")
+        return ShowHelp(self.usage(path))
+
+    def find(self, words: Sequence[str]) -> tuple[list[Command], list[str]]:
+        """The commands named by `words`, from the root on, and what is left of these."""
+        path, rest = [self.root], list(words)
         at = 0
         while at < len(rest) and path[-1].commands:
             word = rest[at]
             if word == "--":
                 break
             if word.startswith("-") and word != "-":
-                at += 1 + self._takes_next(word, self._flags(path))
+                at += 1 + (value_flag(word, self.flags(path)) is not None)
                 continue
-            if word == "help" and len(path) == 1:
-                del rest[at]
-                raise ShowHelp(self.usage(self._find(rest)[0]))
             matching = [each for each in path[-1].commands if each.name.startswith(word)]
             exact = [each for each in matching if each.name == word] or matching
             if len(exact) != 1:
@@ -105,34 +125,39 @@ class Program:
             del rest[at]
         return path, rest
 
-    def _takes_next(self, word: str, flags: FlagSet) -> bool:
-        if "=" in word:
-            return False
-        if word.startswith("--"):
-            known: Flag | None = flags.flags.get(word[2:])
-            return known is not None and known.kind != "bool"
-        known = next((flag for flag in flags.flags.values() if flag.shorthand == word[1:2]), None)
-        return known is not None and known.kind != "bool" and len(word) == 2
-
-    def _flags(self, path: Sequence[Command]) -> FlagSet:
+    def flags(self, path: Sequence[Command]) -> FlagSet:
+        """Every flag of the last command of the path."""
         flags = FlagSet(self.name, positional=True)
         for command in path:
             command.inherited(flags)
         path[-1].flags(flags)
-        flags.flags.pop("version", None)
         return flags
 
     def global_flags(self) -> FlagSet:
-        return self._flags([self._root])
+        return self.flags([self.root])
+
+    def inherited_flags(self, path: Sequence[Command]) -> FlagSet:
+        """What the commands above the last one hand down to it."""
+        flags = FlagSet(self.name)
+        for command in path[:-1]:
+            command.inherited(flags)
+        return flags
+
+    def own_flags(self, path: Sequence[Command]) -> FlagSet:
+        """What the last command itself declares, for itself and for what is below."""
+        flags = FlagSet(self.name)
+        path[-1].inherited(flags)
+        path[-1].flags(flags)
+        return flags
 
     # Help
 
-    def usage(self, path: Sequence[Command]) -> str:
+    def usage(self, path: Sequence[Command], with_help: bool = True) -> str:
         command = path[-1]
         title = " ".join(each.name for each in path[1:]) or self.name
         line = " ".join([self.name, *(each.name for each in path[1:-1])])
-        use = f"{line} {command.use} [flags]" if len(path) > 1 else f"{line} [flags]"
-        lines = ["NAME:", f"\t{title} - {command.short}", "", "USAGE:", f"\t{use}", ""]
+        use = f"{line} {command.use}" if len(path) > 1 else line
+        lines = ["NAME:", f"\t{title} - {command.short}", "", "USAGE:", f"\t{use}" if command.bare_use else f"\t{use} [flags]", ""]
         if len(path) == 1:
             lines += ["VERSION:", f"\t{self._version[0]}", ""]
         if command.commands:
@@ -140,15 +165,9 @@ class Program:
             lines += ["API VERSION:", f"\t{self._version[1]}", "", "", "COMMANDS:", *("\t" + each for each in golang.tabbed(listed)), ""]
         if command.long:
             lines += ["DESCRIPTION:", *("\t" + each for each in command.long.strip("\n").split("\n")), ""]
-        own = FlagSet(self.name)
-        command.inherited(own)
-        command.flags(own)
-        lines += ["OPTIONS:", *_flag_lines(own, title.rpartition(" ")[2]), ""]
+        lines += ["OPTIONS:", *_flag_lines(self.own_flags(path), command.name if with_help else ""), ""]
         if len(path) > 1:
-            passed_on = FlagSet(self.name)
-            for each in path[:-1]:
-                each.inherited(passed_on)
-            lines += ["GLOBAL OPTIONS:", *_flag_lines(passed_on, ""), ""]
+            lines += ["GLOBAL OPTIONS:", *_flag_lines(self.inherited_flags(path), ""), ""]
         return "\n".join(lines)
 
     def _leaves(self, command: Command, prefix: str = "") -> list[tuple[str, str]]:
@@ -156,6 +175,17 @@ class Program:
         for each in command.commands:
             found += self._leaves(each, f"{prefix}{each.name} ") if each.commands else [(prefix + each.name, each.short)]
         return found
+
+
+def value_flag(word: str, flags: FlagSet) -> Flag | None:
+    """The flag whose value is the word after this one."""
+    if "=" in word or not word.startswith("-"):
+        return None
+    if word.startswith("--"):
+        known = flags.flags.get(word[2:])
+    else:
+        known = next((flag for flag in flags.flags.values() if flag.shorthand == word[1:2]), None) if len(word) == 2 else None
+    return known if known is not None and known.kind != "bool" else None
 
 
 def _flag_lines(flags: FlagSet, help_of: str) -> list[str]:

@@ -46,7 +46,7 @@ def _global_flags(flags: FlagSet) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    from kubette.etcdctl import run, snapshots, versions
+    from kubette.etcdctl import completion, run, snapshots, versions
     from kubette.etcdctl.cobra import Program
 
     snapshot = Command("snapshot <subcommand>", "Manages etcd node snapshots", commands=(snapshots.RESTORE, snapshots.STATUS))
@@ -54,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         Command("defrag", "Defragments the storage of the etcd", _defrag, _defrag_flags),
         snapshot,
         Command("hashkv <filename>", "Prints the KV history hash of a given file", _hash_kv, _hash_flags),
+        completion.command("etcdutl"),
         versions.ETCDUTL,
     )
     words = sys.argv[1:] if argv is None else list(argv)

@@ -4,6 +4,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from kubette.etcdctl import completion
 from kubette.etcdctl.cobra import CommandLineError, Program, ShowHelp
 from kubette.etcdctl.context import Context, apply_environment, environment
 from kubette.etcdctl.errors import CommandError, Exit
@@ -22,8 +23,13 @@ def run(program: Program, argv: Sequence[str]) -> int:
 
 def _run(program: Program, argv: Sequence[str]) -> int:
     try:
+        if argv and argv[0] in completion.QUESTIONS:
+            completion.answer(program, argv)
+            return 0
         invocation = program.parse(argv)
     except ShowHelp as shown:
+        if shown.complaint:
+            print(shown.complaint, file=sys.stderr)
         print(shown)
         return 0
     except CommandLineError as error:
