@@ -216,6 +216,29 @@ async def test_random_frames_end_their_connection_only(member: Member) -> None:
         await calls.put(b"alive", b"2")
 
 
+async def test_clients_that_reset_their_connection_before_the_answer_end_nothing_else(member: Member) -> None:
+    """By every protocol and kind of answer: what is written then is written to a connection that is no more."""
+    put = json.dumps({"key": "a2V5", "value": "dmFsdWU="}).encode()
+    watch = json.dumps({"create_request": {"key": "a2V5"}}).encode()
+    posts = [(b"/v3/kv/put", put), (b"/v3/kv/range", b'{"key":"a2V5"}'), (b"/v3/watch", watch), (b"/v3/lease/grant", b'{"TTL":"60"}')]
+    requests = [b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (path, len(body), body) for path, body in posts]
+    gets = (b"/health", b"/metrics", b"/v2/keys/?recursive=true", b"/v2/keys/key?wait=true", b"/v2/stats/self")
+    requests += [b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % path for path in gets]
+    requests.append(b"PUT /v2/keys/key HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 7\r\n\r\nvalue=1")
+    requests.append(_grpc_frames(b"/etcdserverpb.KV/Put", b"\0\0\0\0\x06\x0a\x01k\x12\x01v"))
+    for url in [member.url] * 10 + [member.peer_url]:
+        for request in requests:
+            _, writer = await connected(url)
+            writer.write(request)
+            await writer.drain()
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+        async with Calls(member.url) as calls:
+            await calls.put(b"key", b"value")  # which the watchers hear of
+    assert "Traceback" not in member.log
+    assert "Request failed" not in member.log
+
+
 # The peer port
 
 

@@ -68,6 +68,10 @@ class Peer:
     at: int = 0  # which of its URLs is in use
     counts: Counter[str] = field(default_factory=Counter)  # bytes and mishaps, for /metrics
 
+    def stream(self) -> asyncio.StreamWriter | None:
+        """`writer`, unless its connection is broken and its reader has yet to hear of it: writing to it would raise."""
+        return None if self.writer is None or self.writer.is_closing() else self.writer
+
 
 class Transport:
     """All other members of this one."""
@@ -178,7 +182,7 @@ class Transport:
                     peer.snapshot_under_way = True
                     self._scope.start(self._send_snapshot(peer, message), name=f"snapshot to {peer.id:x}")
                 continue
-            writer = peer.writer
+            writer = peer.stream()
             if writer is None:
                 peer.counts["send_failures"] += 1
                 self._unreachable(peer)
@@ -203,8 +207,8 @@ class Transport:
         while True:
             await asyncio.sleep(LINK_HEARTBEAT_S)
             for peer in self._peers.values():
-                if peer.idle and peer.writer is not None:
-                    peer.writer.write(_LENGTH.pack(len(_LINK_HEARTBEAT)) + _LINK_HEARTBEAT)
+                if peer.idle and (writer := peer.stream()) is not None:
+                    writer.write(_LENGTH.pack(len(_LINK_HEARTBEAT)) + _LINK_HEARTBEAT)
                 peer.idle = True
 
     async def probe(self) -> None:
@@ -354,7 +358,8 @@ class Transport:
 
     def _check(self, request: Request) -> int:
         """Who asks; refused unless it is a member of this cluster that means this member."""
-        if request.headers.get("x-etcd-cluster-id") != f"{self._server.cluster_id:x}":
+        if (theirs := request.headers.get("x-etcd-cluster-id")) != f"{self._server.cluster_id:x}":
+            log.warning("request cluster ID mismatch", local_member_cluster_id=f"{self._server.cluster_id:x}", remote_peer_cluster_id=theirs or "")
             raise BadRequest(412, "cluster ID mismatch")
         if not _is_compatible(request.headers.get("x-server-version", "2.0.0"), request.headers.get("x-min-cluster-version", "2.0.0"), self._version):
             raise BadRequest(412, "incompatible version")

@@ -91,6 +91,10 @@ async def serve(
             timeout = KEEPALIVE_S
     except (TimeoutError, ConnectionError, asyncio.IncompleteReadError):
         return
+    except RuntimeError:
+        # What uvloop says to a write when the client has reset the connection meanwhile.
+        if not writer.is_closing():
+            raise
     finally:
         writer.close()
 

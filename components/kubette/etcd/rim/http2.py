@@ -228,7 +228,8 @@ class Connection(asyncio.Protocol):
 
     def _flush(self) -> None:
         self._flush_scheduled = False
-        if self._out and not self.closed:
+        # Between a reset and `connection_lost`, and after an abort, a write would raise.
+        if self._out and not self.closed and not self._transport.is_closing():
             data = b"".join(self._out)
             self._out.clear()
             self._transport.write(data)
