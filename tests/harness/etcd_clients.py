@@ -133,6 +133,96 @@ async def _ask(calls: Calls, key: bytes, kind: str, argument: Any) -> Any:
     return (await calls.txn([compare], [put], timeout_s=OPERATION_TIMEOUT_S)).succeeded
 
 
+# Money
+
+
+class Bank:
+    """Accounts, a key each, and clients that move money between two of them in one transaction, until the block is left."""
+
+    ACCOUNTS, EACH = 50, 100
+
+    def __init__(self, urls: Sequence[str], count: int, seed: int = 1) -> None:
+        self.moved = 0
+        self._urls = urls
+        self._count = count
+        self._seed = seed
+        self._tasks: list[asyncio.Task[None]] = []
+        self._changed = asyncio.Condition()
+        self._reads: list[tuple[float, float, int, dict[bytes, bytes]]] = []  # called, answered, revision, all accounts
+        self._writes: list[tuple[float, float, int, dict[bytes, bytes]]] = []  # the same of acknowledged transfers: what they put
+
+    async def __aenter__(self) -> "Bank":
+        async with Calls(self._urls[0]) as calls:
+            await calls.txn([], [_put(b"account%02d" % number, b"%d" % self.EACH) for number in range(self.ACCOUNTS)])
+        self._tasks = [asyncio.create_task(self._work(client)) for client in range(self._count)]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        for result in await asyncio.gather(*self._tasks, return_exceptions=True):
+            if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
+                raise result
+
+    async def wait_moved(self, count: int) -> None:
+        before = self.moved
+        async with asyncio.timeout(WAIT_S), self._changed:
+            await self._changed.wait_for(lambda: self.moved >= before + count)
+
+    async def _work(self, client: int) -> None:
+        rng = random.Random(self._seed * 1000 + client)
+        clock = asyncio.get_running_loop().time
+        async with Calls(self._urls[client % len(self._urls)]) as calls:
+            while True:
+                try:
+                    called = clock()
+                    answer = await calls.range(b"account", b"accounu", timeout_s=OPERATION_TIMEOUT_S)
+                    known = {pair.key: pair for pair in answer.kvs}
+                    self._reads.append((called, clock(), answer.header.revision, {key: pair.value for key, pair in known.items()}))
+                    source, target = rng.sample(sorted(known), 2)
+                    amount = min(rng.randint(1, 20), int(known[source].value))
+                    changed = {source: b"%d" % (int(known[source].value) - amount), target: b"%d" % (int(known[target].value) + amount)}
+                    unchanged = [
+                        pb.Compare(key=key, target=pb.Compare.MOD, result=pb.Compare.EQUAL, mod_revision=known[key].mod_revision) for key in changed
+                    ]
+                    called = clock()
+                    done = await calls.txn(unchanged, [_put(*each) for each in changed.items()], timeout_s=OPERATION_TIMEOUT_S)
+                except CallError:
+                    await asyncio.sleep(FAILURE_PAUSE_S)
+                    continue
+                if done.succeeded:
+                    self._writes.append((called, clock(), done.header.revision, changed))
+                    self.moved += 1
+                async with self._changed:
+                    self._changed.notify_all()
+                await asyncio.sleep(PAUSE_S)
+
+    def check(self, history: "watch_checks.History") -> None:
+        """Against what happened at each revision: no money came or went, every answer is the state at its revision, and revisions follow time."""
+        states: dict[int, dict[bytes, bytes]] = {}
+        now: dict[bytes, bytes] = {}
+        for revision in sorted(history):
+            now = {**now, **{event.key: event.value for event in history[revision] if event.key.startswith(b"account") and event.value is not None}}
+            states[revision] = now
+        for _, _, revision, seen in self._reads:
+            assert sum(map(int, seen.values())) == self.ACCOUNTS * self.EACH, f"at revision {revision}: {seen}"
+            assert seen == states[revision], f"at revision {revision}"
+        for _, _, revision, put in self._writes:
+            assert {event.key: event.value for event in history[revision]} == put, f"at revision {revision}"
+        # Strict: what was answered before another one was asked has no later revision.
+        ended = sorted((answered, revision) for _, answered, revision, _ in (*self._reads, *self._writes))
+        place, newest = 0, 0
+        for called, _, revision, _ in sorted((*self._reads, *self._writes), key=lambda each: each[0]):
+            while place < len(ended) and ended[place][0] < called:
+                newest = max(newest, ended[place][1])
+                place += 1
+            assert revision >= newest, f"revision {revision} after {newest}"
+
+
+def _put(key: bytes, value: bytes) -> pb.RequestOp:
+    return pb.RequestOp(request_put=pb.PutRequest(key=key, value=value))
+
+
 # Watching
 
 

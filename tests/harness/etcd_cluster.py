@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from harness import etcd_processes as etcd
@@ -23,7 +23,15 @@ LOOK_S = 0.02
 class Cluster:
     """Members by index, all behind fault proxies. An async context manager: they serve when it is entered, and none outlives it."""
 
-    def __init__(self, directory: Path, count: int, *flags: str, token: str = "etcd-cluster") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        count: int,
+        *flags: str,
+        token: str = "etcd-cluster",
+        faults: Callable[[int], Sequence[str]] = lambda index: (),
+        prepare: Callable[["Cluster"], None] = lambda cluster: None,
+    ) -> None:
         self.directory = directory
         self.network = Network()
         self.flags = (*TIMERS, f"--initial-cluster-token={token}", *flags)
@@ -31,6 +39,8 @@ class Cluster:
         self.ids: dict[int, int] = {}
         self._ports = etcd.free_ports(2 * count)
         self._count = count
+        self._faults = faults  # of each member's first life
+        self._prepare = prepare  # before the first life, when all URLs are known
         self._paused: set[int] = set()
 
     async def __aenter__(self) -> "Cluster":
@@ -38,8 +48,9 @@ class Cluster:
             await self.network.__aenter__()
             for index in range(self._count):
                 await self.network.add(self._ports[2 * index + 1])
+            self._prepare(self)
             for index in range(self._count):
-                self.start(index)
+                self.start(index, faults=self._faults(index))
             await self.wait_serving()
             return self
         except BaseException:

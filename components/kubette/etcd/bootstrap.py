@@ -4,6 +4,7 @@ A new cluster's log begins with one configuration entry a member, committed: eve
 on starting for the first time and restarting are the same thing.
 """
 
+import asyncio
 import random
 import ssl
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from kubette.raft.messages import ConfState, Entry, EntryType, HardState, Snapsh
 from kubette.raft.node import Node
 
 log = logs.logger(__name__)
+BOOTSTRAP_TIMEOUT_S = 1.0  # for asking whether this member has run before
 
 
 @dataclass(slots=True)
@@ -69,15 +71,27 @@ async def _create(config: Config, wal_dir: Path, peer_context: ssl.SSLContext | 
     if sorted(initial[config.name]) != sorted(config.advertise_peer_urls):
         ours = ",".join(f"{config.name}={url}" for url in config.advertise_peer_urls)
         raise StartupError(f"--initial-cluster has {config.initial_cluster} but missing from --initial-advertise-peer-urls={ours}")
+    others = [url for name, urls in initial.items() if name != config.name for url in urls]
     if config.new_cluster:
+        own_id = membership.bootstrap(initial, config.token)[config.name].id
+        found = await asyncio.gather(*(_ask(url, peer_context, BOOTSTRAP_TIMEOUT_S) for url in others))
+        _check_not_started([member for answer in found if answer for member in answer[0] if member.id == own_id])
         write_first_log(config, initial, SYSTEM_DISK)
         return []
-    members_there, cluster_id = await _ask_members(config, initial, peer_context)
+    members_there, cluster_id = await _ask_members(others, peer_context)
     own = [member for member in members_there if set(member.peer_urls) == set(config.advertise_peer_urls)]
     if not own:
         raise StartupError("error validating peerURLs: member count is unequal or unmatched member while checking PeerURLs")
+    _check_not_started(own)
     write_log(wal_dir, own[0].id, cluster_id, HardState(), [], SYSTEM_DISK)
     return members_there
+
+
+def _check_not_started(own: list[Member]) -> None:
+    """A member that has lost its data must not come back as itself: it has forgotten votes and entries that others count on. Raises StartupError."""
+    for member in own:
+        if member.client_urls:
+            raise StartupError(f"member {member.id:x} has already been bootstrapped")
 
 
 def write_first_log(config: Config, initial: dict[str, tuple[str, ...]], disk: Disk) -> None:
@@ -97,23 +111,29 @@ def write_log(wal_dir: Path, member_id: int, cluster_id: int, state: HardState, 
     created.close()
 
 
-async def _ask_members(config: Config, initial: dict[str, tuple[str, ...]], context: ssl.SSLContext | None) -> tuple[list[Member], int]:
+async def _ask_members(urls: list[str], context: ssl.SSLContext | None) -> tuple[list[Member], int]:
     """The members of the cluster to join, from any member that answers."""
+    for url in urls:
+        answer = await _ask(url, context, transport.QUESTION_TIMEOUT_S)
+        if answer is not None:
+            return answer
+    raise StartupError("cannot fetch cluster info from peer urls: could not retrieve cluster information from the given URLs")
+
+
+async def _ask(url: str, context: ssl.SSLContext | None, timeout_s: float) -> tuple[list[Member], int] | None:
+    """Who is in the cluster of the member there, and the cluster's id."""
     import json
 
-    for name, urls in initial.items():
-        if name == config.name:
-            continue
-        for url in urls:
-            try:
-                status, headers, body = await transport.get(url, "/members", context)
-                if status != 200:
-                    continue
-                members = [membership.from_json(json.dumps(each).encode()) for each in json.loads(body)]
-                return members, int(headers["x-etcd-cluster-id"], 16)
-            except (OSError, TimeoutError, ValueError, KeyError) as error:
-                log.warning("Could not get the cluster's members", url=url, err=str(error) or type(error).__name__)
-    raise StartupError("cannot fetch cluster info from peer urls: could not retrieve cluster information from the given URLs")
+    try:
+        async with asyncio.timeout(timeout_s):
+            status, headers, body = await transport.get(url, "/members", context)
+        if status != 200:
+            return None
+        members = [membership.from_json(json.dumps(each).encode()) for each in json.loads(body)]
+        return members, int(headers["x-etcd-cluster-id"], 16)
+    except (OSError, TimeoutError, ValueError, KeyError) as error:
+        log.warning("Could not get the cluster's members", url=url, err=str(error) or type(error).__name__)
+        return None
 
 
 def open_files(config: Config, fresh: bool, seeds: list[Member], disk: Disk, rng: random.Random) -> Booted:
