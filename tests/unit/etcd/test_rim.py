@@ -57,6 +57,9 @@ class Wire(asyncio.Transport):
     def close(self) -> None:
         self.closing = True
 
+    def is_closing(self) -> bool:
+        return self.closing
+
     def frames(self) -> list[tuple[int, int, int, bytes]]:
         found, at = [], 0
         while at < len(self.data):
