@@ -13,6 +13,7 @@ from harness.eventually import eventually
 from harness.kubectl import Kubectl
 
 LOOKS = "node_collector_update_all_nodes_health_duration_seconds_count"
+STORAGE = {"accessModes": ["ReadWriteOnce"], "storageClassName": ""}
 MACHINES = {"controlplane", "node01", "node02"}
 
 
@@ -46,7 +47,7 @@ def test_c06_the_controllers_of_one_process(style: str, cluster: Cluster, kubect
         workload("Deployment", "deployment", replicas=2),
         workload("ReplicaSet", "replicaset", replicas=2),
         workload("DaemonSet", "daemonset"),
-        workload("StatefulSet", "statefulset", replicas=2, serviceName="statefulset"),
+        workload("StatefulSet", "statefulset", replicas=1, serviceName="statefulset"),  # the autoscaler makes it two
         {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "job"}, "spec": job},
         {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "job-with-ttl"}, "spec": {**job, "ttlSecondsAfterFinished": 0}},
         {
@@ -62,6 +63,24 @@ def test_c06_the_controllers_of_one_process(style: str, cluster: Cluster, kubect
             "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "deployment"}}},
         },
         {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "quota"}, "spec": {"hard": {"configmaps": "20"}}},
+        {
+            "apiVersion": "autoscaling/v2",
+            "kind": "HorizontalPodAutoscaler",
+            "metadata": {"name": "autoscaler"},
+            "spec": {"minReplicas": 2, "maxReplicas": 4, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "statefulset"}},
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": f"{name}-volume"},
+            "spec": {**STORAGE, "capacity": {"storage": "1Gi"}, "hostPath": {"path": f"/tmp/{name}"}, "persistentVolumeReclaimPolicy": "Delete"},
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": "claim"},
+            "spec": {**STORAGE, "resources": {"requests": {"storage": "1Gi"}}},
+        },
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "robot"}},
         {
             "apiVersion": "v1",
@@ -114,6 +133,8 @@ def test_c06_the_controllers_of_one_process(style: str, cluster: Cluster, kubect
         (("{.items[0].endpoints[*].conditions.ready}", "endpointslices", "-l", "kubernetes.io/service-name=service"), "true true"),
         (("{.status.disruptionsAllowed}", "poddisruptionbudget", "budget"), "1"),
         (("{.status.used.configmaps}", "resourcequota", "quota"), "1"),  # kube-root-ca.crt, by the publisher of the root authority
+        (("{.status.phase} {.spec.volumeName}", "persistentvolumeclaim", "claim"), f"Bound {name}-volume"),
+        (("{.status.conditions[?(@.type=='ScalingActive')].reason}", "hpa", "autoscaler"), "FailedGetResourceMetric"),  # for want of a metrics server
         (("{.metadata.name}", "serviceaccount", "default"), "default"),
         (("{.rules[0].resources[0]}", "clusterrole", f"{name}-whole"), "pods"),
     ):
@@ -126,6 +147,9 @@ def test_c06_the_controllers_of_one_process(style: str, cluster: Cluster, kubect
     kubectl("delete", "deployment", "deployment")
     kubectl.wait("delete", "pod", "-l", "app=deployment")
     assert path("{.items[*].metadata.name}", "replicasets", "-l", "app=deployment") == ""
+    # The binder: a volume that is deleted with its claim.
+    kubectl("delete", "pvc", "claim")
+    kubectl.wait("delete", f"pv/{name}-volume")
     admin("delete", "clusterrole", f"{name}-part", f"{name}-whole")
     admin("delete", "csr", name)
     # The namespace controller empties a namespace that is deleted.

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from kubette.api import kinds
 from kubette.apimachinery.status import ApiError
@@ -25,6 +26,10 @@ NAMESPACES_PERIOD_S = 60.0  # upstream's systemnamespaces controller
 Hook = Callable[[], Awaitable[None]]
 
 
+def _read(path: str) -> str:
+    return Path(path).read_text() if path else ""
+
+
 class PostStart:
     """The hooks of one server."""
 
@@ -39,6 +44,7 @@ class PostStart:
             self._hooks["rbac/bootstrap-roles"] = self._rbac
         self._hooks["scheduling/bootstrap-system-priority-classes"] = self._priority_classes
         self._hooks["apiservice-registration-controller"] = self._api_services
+        self._hooks["start-cluster-authentication-info-controller"] = self._authentication_info
         if config.options.endpoint_reconciler_type == "lease":
             self._hooks["bootstrap-controller"] = self._kubernetes
 
@@ -119,6 +125,20 @@ class PostStart:
                         await self._loopback.update(
                             "apiregistration.k8s.io", "apiservices", {**current, "status": objects.local_status(self._core.now())}, "status"
                         )
+
+    async def _authentication_info(self) -> None:
+        """How servers that this one forwards to can believe it. Several API servers may be told different things: each adds its own."""
+        options = self._config.options
+        wanted = objects.authentication_info(
+            _read(options.client_ca_file),
+            _read(options.requestheader_client_ca_file),
+            {name: getattr(options, name) for name in objects.REQUEST_HEADER},
+        )
+        current = await self._loopback.get("", "configmaps", "kube-system", wanted["metadata"]["name"])
+        if current is None:
+            await self._loopback.ensure("", "configmaps", wanted)
+        elif (changed := objects.joined_authentication_info(current, wanted)) != current:
+            await self._loopback.update("", "configmaps", changed)
 
     async def _kubernetes(self) -> None:
         assert self._service is not None

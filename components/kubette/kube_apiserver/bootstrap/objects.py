@@ -1,5 +1,6 @@
 """Pure: the objects every cluster has from its first second."""
 
+import json
 from typing import Any
 
 Object = dict[str, Any]
@@ -60,6 +61,48 @@ def local_status(now: str) -> Object:
             }
         ]
     }
+
+
+# Flag of the API server -> key of extension-apiserver-authentication.
+REQUEST_HEADER = {
+    "requestheader_allowed_names": "requestheader-allowed-names",
+    "requestheader_extra_headers_prefix": "requestheader-extra-headers-prefix",
+    "requestheader_group_headers": "requestheader-group-headers",
+    "requestheader_username_headers": "requestheader-username-headers",
+}
+_CERTIFICATE_END = "-----END CERTIFICATE-----\n"
+
+
+def authentication_info(client_ca: str, proxy_ca: str, flags: dict[str, list[str]]) -> Object:
+    """`kube-system/extension-apiserver-authentication` (upstream: controlplane/controller/clusterauthenticationtrust)."""
+    data = {"client-ca-file": client_ca} if client_ca else {}
+    if proxy_ca:
+        data["requestheader-client-ca-file"] = proxy_ca
+        data.update({key: json.dumps(list(flags[flag]), separators=(",", ":")) for flag, key in REQUEST_HEADER.items()})
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
+        "data": data,
+    }
+
+
+def joined_authentication_info(current: Object, wanted: Object) -> Object:
+    """What another server of the cluster wrote stays: certificates and names of both, each once."""
+    data = dict(current.get("data") or {})
+    for key, new in wanted["data"].items():
+        old = data.get(key, "")
+        if key.endswith("-file"):
+            known = _certificates(old)
+            data[key] = "".join(known + [one for one in _certificates(new) if one not in known])
+        else:
+            names = json.loads(old or "[]")
+            data[key] = json.dumps(names + [one for one in json.loads(new) if one not in names], separators=(",", ":"))
+    return {**current, "data": data}
+
+
+def _certificates(bundle: str) -> list[str]:
+    return [part.strip() + "\n" + _CERTIFICATE_END for part in bundle.split(_CERTIFICATE_END) if part.strip()]
 
 
 def kubernetes_service(cluster_ip: str, port: int) -> Object:
