@@ -45,6 +45,26 @@ def parse_duration(text: str) -> float:
     return -total if text[:1] == "-" else total
 
 
+def format_duration(seconds: float) -> str:
+    """Go's time.Duration text: `10s`, `2m40s`, `1.234567s`, `350ms`."""
+    nanoseconds = round(seconds * 1e9)
+    if nanoseconds < 1_000_000_000:
+        for unit, size in (("ms", 1_000_000), ("µs", 1_000), ("ns", 1)):
+            if nanoseconds >= size:
+                return f"{_decimal(nanoseconds, size)}{unit}"
+        return "0s"
+    minutes, rest = divmod(nanoseconds, 60_000_000_000)
+    hours, minutes = divmod(minutes, 60)
+    prefix = f"{hours}h{minutes}m" if hours else f"{minutes}m" if minutes else ""
+    return f"{prefix}{_decimal(rest, 1_000_000_000)}s"
+
+
+def _decimal(value: int, size: int) -> str:
+    whole, rest = divmod(value, size)
+    digits = str(rest).zfill(len(str(size)) - 1).rstrip("0")
+    return f"{whole}.{digits}" if digits else str(whole)
+
+
 def parse_bool(text: str) -> bool:
     """Go's strconv.ParseBool."""
     if text in ("1", "t", "T", "TRUE", "true", "True"):

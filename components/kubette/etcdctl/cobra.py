@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kubette.component_base.flags import Flag, FlagError, FlagSet, HelpRequested, VersionRequested
+from kubette.component_base.flags import Flag, FlagError, FlagSet, HelpRequested, VersionRequested, format_duration
 from kubette.etcdctl import golang
 
 Flags = Callable[[FlagSet], None]
@@ -204,4 +204,4 @@ def _flag_text(flag: Flag) -> str:
         return f'{short}--{flag.name}="{default}"'
     if flag.kind == "strings":
         return f"{short}--{flag.name}=[{','.join(default)}]"
-    return f"{short}--{flag.name}={golang.duration(default) if flag.kind == 'duration' else default}"
+    return f"{short}--{flag.name}={format_duration(default) if flag.kind == 'duration' else default}"

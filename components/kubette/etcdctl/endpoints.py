@@ -7,9 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kubette.component_base.flags import FlagSet
+from kubette.component_base.flags import FlagSet, format_duration
 from kubette.etcd_api import rpc_pb2 as pb
-from kubette.etcdctl import golang
 from kubette.etcdctl.cobra import Command
 from kubette.etcdctl.connection import Connection, RpcFailure, all_endpoints
 from kubette.etcdctl.context import Context
@@ -47,7 +46,7 @@ def _health_of(connection: Connection, endpoint: str) -> dict[str, Any]:
     except CommandError as error:
         problem = str(error)
     took = time.monotonic() - start
-    answer: dict[str, Any] = {"endpoint": endpoint, "health": not problem, "took": golang.duration(took), "seconds": took}
+    answer: dict[str, Any] = {"endpoint": endpoint, "health": not problem, "took": format_duration(took), "seconds": took}
     if problem:
         answer["error"] = problem
     return answer

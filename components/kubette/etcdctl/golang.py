@@ -99,26 +99,6 @@ def humanize_bytes(count: int) -> str:
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 
 
-def duration(seconds: float) -> str:
-    """time.Duration's String."""
-    nanoseconds = round(seconds * 1e9)
-    if nanoseconds < 1_000_000_000:
-        for unit, size in (("ms", 1_000_000), ("µs", 1_000), ("ns", 1)):
-            if nanoseconds >= size:
-                return f"{_decimal(nanoseconds, size)}{unit}"
-        return "0s"
-    minutes, rest = divmod(nanoseconds, 60_000_000_000)
-    hours, minutes = divmod(minutes, 60)
-    prefix = f"{hours}h{minutes}m" if hours else f"{minutes}m" if minutes else ""
-    return f"{prefix}{_decimal(rest, 1_000_000_000)}s"
-
-
-def _decimal(value: int, size: int) -> str:
-    whole, rest = divmod(value, size)
-    digits = str(rest).zfill(len(str(size)) - 1).rstrip("0")
-    return f"{whole}.{digits}" if digits else str(whole)
-
-
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table as olekukonko/tablewriter draws it, cells to the right; long texts are wrapped between words."""
     titles = [name.upper().replace("_", " ") for name in header]

@@ -19,6 +19,7 @@ from kubette.etcd_client import Client, EtcdError
 from kubette.kube_apiserver import aggregation, compactor, config, identity, serving_cert
 from kubette.kube_apiserver.admission import plugins
 from kubette.kube_apiserver.allocators.services import ServiceAllocators
+from kubette.kube_apiserver.audit import auditor
 from kubette.kube_apiserver.bootstrap.hooks import PostStart
 from kubette.kube_apiserver.config import Config
 from kubette.kube_apiserver.core import Core
@@ -81,6 +82,7 @@ class App:
         self.core = Core(
             cfg, resources, chain, self.identity.authorizer, self.feed, self.clock, random.Random(), registry, lister, self.identity, Dialer(options)
         )
+        self.core.auditor = auditor.build(options, self.clock, registry)
         ports = cfg.node_ports
         self.core.allocators = ServiceAllocators(
             self.client,
@@ -138,6 +140,8 @@ class App:
                 await scope.wait()
             finally:
                 await self._stop()
+        if self.core.auditor is not None:
+            self.core.auditor.close()
         await self.client.close()
 
     async def _reach_etcd(self) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kubette.component_base import flags, run
+from kubette.kube_apiserver.audit import auditor
 
 AUTHORIZATION_MODES = ("AlwaysAllow", "AlwaysDeny", "Node", "RBAC")
 ADDRESS_TYPES = ("Hostname", "InternalDNS", "InternalIP", "ExternalDNS", "ExternalIP")
@@ -33,6 +34,25 @@ def flag_set() -> flags.FlagSet:
         "The number of apiservers running in the cluster, must be a positive number. (In use when --endpoint-reconciler-type=master-count is enabled.)",
     )
     f.deprecate("apiserver-count", "apiserver-count is deprecated and will be removed in a future version.")
+    f.string(
+        "audit-log-format",
+        "json",
+        'Format of saved audits. "legacy" indicates 1-line text format for each event. "json" indicates structured json format. Known formats are legacy,json.',
+    )
+    f.int("audit-log-maxage", 0, "The maximum number of days to retain old audit log files based on the timestamp encoded in their filename.")
+    f.int(
+        "audit-log-maxbackup",
+        0,
+        "The maximum number of old audit log files to retain. Setting a value of 0 will mean there's no restriction on the number of files.",
+    )
+    f.int("audit-log-maxsize", 0, "The maximum size in megabytes of the audit log file before it gets rotated.")
+    f.string(
+        "audit-log-mode",
+        "blocking",
+        "Strategy for sending audit events. Blocking indicates sending events should block server responses. Batch causes the backend to buffer and write events asynchronously. Known modes are batch,blocking,blocking-strict.",
+    )
+    f.string("audit-log-path", "", "If set, all requests coming to the apiserver will be logged to this file.  '-' means standard out.")
+    f.string("audit-policy-file", "", "Path to the file that defines the audit policy configuration.")
     f.strings("authorization-mode", ("AlwaysAllow",), "Ordered list of plug-ins to do authorization on secure port.")
     f.string("bind-address", "0.0.0.0", "The IP address on which to listen for the --secure-port port.")
     f.string("cert-dir", "/var/run/kubernetes", "The directory where the TLS certs are located when none are given.")
@@ -127,6 +147,7 @@ def load(options: Any) -> Config:
         faults.append("--request-timeout can not be negative value")
     if options.event_ttl <= 0:
         faults.append("--event-ttl must be positive")
+    faults += auditor.check_options(options)
     service_range = _network(options.service_cluster_ip_range, faults)
     node_ports = _port_range(options.service_node_port_range, faults)
     disabled = _runtime_config(options.runtime_config, faults)

@@ -13,6 +13,7 @@ from kubette.apimachinery.protobuf import Decoder
 from kubette.component_base.metrics import Registry
 from kubette.kube_apiserver.admission.interfaces import Chain, Lister
 from kubette.kube_apiserver.allocators.services import ServiceAllocators
+from kubette.kube_apiserver.audit.auditor import Auditor, Trail
 from kubette.kube_apiserver.auth.interfaces import Authorizer, UserInfo
 from kubette.kube_apiserver.config import Config
 from kubette.kube_apiserver.filters.negotiation import PLAIN, Form
@@ -42,6 +43,7 @@ class Core:
     dialer: Dialer
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     allocators: ServiceAllocators | None = None
+    auditor: Auditor | None = None
 
     _protobuf: Decoder | None = None
 
@@ -73,6 +75,7 @@ class Call:
     query: Mapping[str, str]
     form: Form = PLAIN
     warnings: list[str] = field(default_factory=list)
+    trail: Trail | None = None
 
     def context(self) -> Context:
         """What strategies may know of the request."""

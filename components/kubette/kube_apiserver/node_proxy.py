@@ -15,6 +15,7 @@ from aiohttp import web
 
 from kubette.apimachinery import status
 from kubette.component_base import logs, tls
+from kubette.kube_apiserver.audit import auditor as audit
 from kubette.kube_apiserver.filters.answer import Answer
 from kubette.kube_apiserver.subresources.kubelet_location import Location
 from kubette.stdx.tasks import Scope
@@ -176,6 +177,7 @@ async def stream(
                 response.headers.add(name, value)
         response.enable_chunked_encoding()
         await response.prepare(request)
+        audit.started(request, code)
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, ValueError):
             while data := await body.read():
                 await response.write(data)
@@ -281,6 +283,7 @@ async def upgrade(dialer: Opener, request: web.BaseRequest, location: Location, 
         transport.set_protocol(tunnel)
         try:
             transport.write(raw)
+            audit.started(request, code)
             if early:
                 tunnel.data_received(early)
             await _join(tunnel, reader)

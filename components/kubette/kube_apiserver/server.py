@@ -16,6 +16,7 @@ from kubette.apimachinery.status import ApiError
 from kubette.component_base import flags, logs
 from kubette.etcd_client import EtcdError
 from kubette.kube_apiserver import request_info
+from kubette.kube_apiserver.audit import auditor as audit
 from kubette.kube_apiserver.auth.interfaces import PRIVILEGED_GROUP, Authenticator, AuthzAttributes, UserInfo
 from kubette.kube_apiserver.core import Call, Core
 from kubette.kube_apiserver.filters import answer, authentication, negotiation
@@ -43,6 +44,8 @@ VERBS: dict[str, Handler] = {
     "update": update.handle,
     "watch": watch.handle,
 }
+AUDIT_ID_MAX = 64  # characters of an id that the client chose
+NOBODY = UserInfo("")
 READ_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 LONG_SUBRESOURCES = frozenset({"attach", "exec", "portforward", "proxy"})
 DURATION_BUCKETS = (0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60)
@@ -78,8 +81,9 @@ class Server:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, whatever happens."""
         core = self._core
-        audit_id = request.headers.get("Audit-Id", "") or f"{core.rng.getrandbits(128):032x}"
+        audit_id = request.headers.get("Audit-Id", "")[:AUDIT_ID_MAX] or core.new_uid()
         started = core.clock.monotonic()
+        is_audited = core.auditor is not None
         warnings: list[str] = []
         info = request_info.resolve(request.method, request.rel_url.raw_path, request.query)
         try:
@@ -93,16 +97,26 @@ class Server:
             log.warning("Refused a request: etcd was restored from a backup", err=error, path=info.path)
             result = answer.error(status.service_unavailable("etcd was restored from a backup, the apiserver reads it anew"))
         except asyncio.CancelledError:
+            if is_audited and (trail := audit.of(request)) is not None:
+                trail.completed()
             raise
         except ConnectionError:
             # The client is gone while it was written to. Its reader sees that a moment later and would cancel us: the same end, not a failure to log.
+            if is_audited and (trail := audit.of(request)) is not None:
+                trail.completed()
             raise asyncio.CancelledError from None
         except Exception as error:
             # A bug: the client gets a Status, the log where it happened, the server lives (upstream's WithPanicRecovery).
             log.error("Recovered from a panic", err=error, method=request.method, path=info.path)
             traceback.print_exception(error)
             result = answer.error(ApiError(500, "InternalError", "This request caused apiserver to panic. Look in the logs for details."))
+            if is_audited and (trail := audit.of(request)) is not None:
+                trail.panicked(error)
         code = result.status
+        if is_audited and (trail := audit.of(request)) is not None:
+            if isinstance(result, Answer):
+                trail.answered(result)
+            trail.completed()
         self._observe(info, request, code, core.clock.monotonic() - started)
         if isinstance(result, Answer):
             return answer.response(result, request, audit_id, warnings)
@@ -110,10 +124,24 @@ class Server:
 
     async def _serve(self, request: web.BaseRequest, info: RequestInfo, audit_id: str, warnings: list[str]) -> Answer | web.StreamResponse:
         core = self._core
-        user = await authentication.authenticate(self._authenticator, request)
+        long_running = is_long_running(info, request.query)
+        received, began = core.clock.wall(), core.clock.monotonic()
+        try:
+            user = await authentication.authenticate(self._authenticator, request)
+        except ApiError as error:
+            if core.auditor is not None:
+                trail = core.auditor.begin(request, attributes(request, info, NOBODY), audit_id, received, True, is_known=False)
+                if trail is not None:
+                    trail.unauthenticated(request, error)
+            raise
+        if core.auditor is not None:
+            trail = core.auditor.begin(request, attributes(request, info, user), audit_id, received, long_running)
+            if trail is not None:
+                trail.took("authentication", core.clock.monotonic() - began)
         if authentication.USER in request.headers or authentication.GROUP in request.headers:
             user = await authentication.impersonate(core.authorizer, request, user)
-        long_running = is_long_running(info, request.query)
+            if core.auditor is not None and (trail := audit.of(request)) is not None:
+                trail.impersonated(user)
         if long_running:
             self._long_running += 1
             try:
@@ -145,29 +173,23 @@ class Server:
     async def _authorized(
         self, request: web.BaseRequest, info: RequestInfo, user: UserInfo, audit_id: str, warnings: list[str]
     ) -> Answer | web.StreamResponse:
-        attrs = AuthzAttributes(
-            user,
-            info.verb,
-            info.group,
-            info.version,
-            info.resource,
-            info.subresource,
-            info.namespace,
-            request_info.authorized_name(info, request.query),
-            info.path,
-            info.is_resource,
-        )
-        decision = await self._core.authorizer.authorize(attrs)
+        core = self._core
+        attrs, began = attributes(request, info, user), core.clock.monotonic()
+        decision = await core.authorizer.authorize(attrs)
+        trail = audit.of(request) if core.auditor is not None else None
+        if trail is not None:
+            trail.took("authorization", core.clock.monotonic() - began)
+            trail.decided(decision)
         if not decision.allowed:
             raise authentication.forbidden(attrs, decision.reason)
         if not info.is_resource:
             return await self._others.answer(request, info)
-        resource = self._core.resources.find(info.group, info.version, info.resource)
+        resource = core.resources.find(info.group, info.version, info.resource)
         if resource is None:
             return await self._others.unknown_resource(request, info, user)
         handler = self._handler(info, resource)
         form = negotiation.negotiate(request.headers.get("Accept", ""), transforms=info.verb in ("get", "list", "watch", "create", "update", "patch"))
-        call = Call(self._core, request, info, user, resource, audit_id, request.query, form, warnings)
+        call = Call(core, request, info, user, resource, audit_id, request.query, form, warnings, trail)
         return await handler(call)
 
     def _handler(self, info: RequestInfo, resource: Resource) -> Handler:
@@ -205,6 +227,14 @@ class Server:
         if verb not in ("WATCH", "CONNECT"):
             labels: tuple[Any, ...] = (verb, info.group, info.version, resource, info.subresource if resource else "", scope, "apiserver")
             self._duration.observe(seconds, *labels)
+
+
+def attributes(request: web.BaseRequest, info: RequestInfo, user: UserInfo) -> AuthzAttributes:
+    """What the request asks for, as authorizers and the audit policy see it."""
+    name = request_info.authorized_name(info, request.query)
+    return AuthzAttributes(
+        user, info.verb, info.group, info.version, info.resource, info.subresource, info.namespace, name, info.path, info.is_resource
+    )
 
 
 def is_long_running(info: RequestInfo, query: Mapping[str, str]) -> bool:

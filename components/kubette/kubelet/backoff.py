@@ -49,20 +49,3 @@ class KeyedBackoff:
         """Drop every key that begins so (the pod's uid)."""
         for key in [k for k in self._entries if k.startswith(prefix)]:
             del self._entries[key]
-
-
-def format_duration(seconds: float) -> str:
-    """Go's time.Duration text: `10s`, `2m40s`, `1.234567s`, `350ms`."""
-    nanoseconds = round(seconds * 1e9)
-    if nanoseconds == 0:
-        return "0s"
-    if nanoseconds < 1_000_000_000:
-        for unit, size in (("ms", 1_000_000), ("µs", 1_000), ("ns", 1)):
-            if nanoseconds >= size:
-                return f"{nanoseconds / size:.6f}".rstrip("0").rstrip(".") + unit
-    minutes, rest = divmod(nanoseconds, 60_000_000_000)
-    hours, minutes = divmod(minutes, 60)
-    text = f"{rest / 1e9:.9f}".rstrip("0").rstrip(".") + "s"
-    if hours:
-        return f"{hours}h{minutes}m{text}"
-    return f"{minutes}m{text}" if minutes else text

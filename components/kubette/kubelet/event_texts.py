@@ -1,6 +1,6 @@
 """Pure: the texts of the kubelet's events, as the release has them (`describe pod` shows them, people search for them)."""
 
-from kubette.kubelet.backoff import format_duration
+from kubette.component_base.flags import format_duration
 
 Release = tuple[int, int]
 

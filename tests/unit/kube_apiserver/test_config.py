@@ -33,8 +33,8 @@ def test_faults_are_named(argv: list[str], text: str) -> None:
 
 
 def test_a_flag_that_is_not_implemented_is_unknown() -> None:
-    with pytest.raises(flags.FlagError, match="unknown flag: --audit-log-path"):
-        load("--audit-log-path=x")
+    with pytest.raises(flags.FlagError, match="unknown flag: --audit-webhook-config-file"):
+        load("--audit-webhook-config-file=x")
 
 
 def test_the_number_of_api_servers_is_deprecated() -> None:

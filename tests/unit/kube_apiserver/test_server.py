@@ -19,7 +19,7 @@ class Writing(Server):
 
     def __init__(self) -> None:
         core = object.__new__(Core)
-        core.rng, core.clock = random.Random(1), SYSTEM_CLOCK
+        core.rng, core.clock, core.auditor = random.Random(1), SYSTEM_CLOCK, None
         self._core = core
 
     async def _serve(self, *_: Any) -> web.StreamResponse:

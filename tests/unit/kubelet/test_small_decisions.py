@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kubette.component_base.flags import format_duration
 from kubette.component_base.run import StartupError
 from kubette.kubelet import config, cri_logs, environment, event_texts, eviction, images, network_files, quality_of_service, status_patch
 from kubette.kubelet.authorization import subresources, user_of_certificate
-from kubette.kubelet.backoff import KeyedBackoff, format_duration
+from kubette.kubelet.backoff import KeyedBackoff
 from kubette.kubelet.probe_state import Kind, ProbeState, Result
 
 from .builders import container, pod

@@ -4,8 +4,10 @@ from typing import Any
 
 from kubette.kube_apiserver.admission.interfaces import Lister
 from kubette.kube_apiserver.auth import rbac_rules
-from kubette.kube_apiserver.auth.interfaces import ALLOW, NO_OPINION, PRIVILEGED_GROUP, AuthzAttributes, Decision, UserInfo
+from kubette.kube_apiserver.auth.interfaces import ALLOW, NO_OPINION, PRIVILEGED_GROUP, AuthzAttributes, Decision, UserInfo, Verdict
 from kubette.kube_apiserver.auth.rbac_rules import Rule
+
+Object = dict[str, Any]
 
 _GROUP = "rbac.authorization.k8s.io"
 
@@ -34,22 +36,28 @@ class Rbac:
         self._lister = lister
 
     async def authorize(self, attrs: AuthzAttributes) -> Decision:
-        for rule in await self.rules_of(attrs.user, attrs.namespace if attrs.is_resource else ""):
-            if rbac_rules.allows(rule, attrs):
-                return ALLOW
+        for binding, subject, rules in await self._grants(attrs.user, attrs.namespace if attrs.is_resource else ""):
+            if any(rbac_rules.allows(rule, attrs) for rule in rules):
+                return Decision(Verdict.allow, "RBAC: allowed by " + rbac_rules.describe_grant(binding, subject))
         return NO_OPINION
 
     async def rules_of(self, user: UserInfo, namespace: str) -> list[Rule]:
         """All rules that bindings give this user, cluster-wide ones first."""
-        rules: list[Rule] = []
+        return [rule for _, _, rules in await self._grants(user, namespace) for rule in rules]
+
+    async def _grants(self, user: UserInfo, namespace: str) -> list[tuple[Object, Object, list[Rule]]]:
+        """Each binding of this user, the subject by which it is one, and the rules of its role: cluster-wide ones first."""
+        found = []
         for binding in await self._lister.list(_GROUP, "clusterrolebindings"):
-            if _binds(binding, user, ""):
-                rules += await self.role_rules(binding["roleRef"], "")
+            subject = _subject(binding, user, "")
+            if subject is not None:
+                found.append((binding, subject, await self.role_rules(binding["roleRef"], "")))
         if namespace:
             for binding in await self._lister.list(_GROUP, "rolebindings", namespace):
-                if _binds(binding, user, namespace):
-                    rules += await self.role_rules(binding["roleRef"], namespace)
-        return rules
+                subject = _subject(binding, user, namespace)
+                if subject is not None:
+                    found.append((binding, subject, await self.role_rules(binding["roleRef"], namespace)))
+        return found
 
     async def role_rules(self, reference: dict[str, Any], namespace: str) -> list[Rule]:
         """The rules of the role that a binding names; none when it does not exist."""
@@ -60,5 +68,5 @@ class Rbac:
         return (role or {}).get("rules") or []
 
 
-def _binds(binding: dict[str, Any], user: UserInfo, namespace: str) -> bool:
-    return any(rbac_rules.subject_matches(subject, user, namespace) for subject in binding.get("subjects") or ())
+def _subject(binding: Object, user: UserInfo, namespace: str) -> Object | None:
+    return next((subject for subject in binding.get("subjects") or () if rbac_rules.subject_matches(subject, user, namespace)), None)

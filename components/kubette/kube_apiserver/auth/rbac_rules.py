@@ -50,6 +50,17 @@ def subject_matches(subject: dict[str, Any], user: UserInfo, binding_namespace: 
     return False
 
 
+def describe_grant(binding: dict[str, Any], subject: dict[str, Any]) -> str:
+    """A binding as the reason of an allowed request names it (namespaced names are name/namespace there)."""
+    metadata, reference = binding["metadata"], binding["roleRef"]
+    namespace = metadata.get("namespace", "")
+    kind, name = ("RoleBinding", f"{metadata['name']}/{namespace}") if namespace else ("ClusterRoleBinding", metadata["name"])
+    who = subject["name"]
+    if subject["kind"] == "ServiceAccount":
+        who = f"{who}/{subject.get('namespace') or namespace}"
+    return f'{kind} "{name}" of {reference["kind"]} "{reference["name"]}" to {subject["kind"]} "{who}"'
+
+
 def broken_down(rules: Iterable[Rule]) -> Iterator[Rule]:
     """Each rule as the single-valued rules that it means together."""
     for rule in rules:

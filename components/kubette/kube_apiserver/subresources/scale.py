@@ -59,6 +59,8 @@ async def change(call: Call) -> Answer:
     opts = options.write_options(call.query, call.request.headers.get("User-Agent", ""))
     content_type = call.request.headers.get("Content-Type", "").partition(";")[0].strip()
     raw = await bodies.read(call.request)
+    if call.trail is not None:
+        call.trail.patched(raw, call.request.headers.get("Content-Type", ""))
     try:
         document = codec.decode(raw, "application/yaml" if content_type.endswith("yaml") else codec.JSON)
     except codec.CodecError as error:

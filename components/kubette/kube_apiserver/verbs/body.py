@@ -23,6 +23,8 @@ async def read_object(call: Call, api_version: str, kind: str, schema: Schema | 
     obj = decoded.obj
     check_kind(obj, api_version, kind)
     conform(call, obj, schema, field_validation, decoded.duplicates)
+    if call.trail is not None:
+        call.trail.sent(obj)
     return obj
 
 

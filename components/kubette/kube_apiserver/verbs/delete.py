@@ -70,6 +70,8 @@ async def read_options(call: Call) -> DeleteOptions:
             given["orphanDependents"] = is_true(query["orphanDependents"])
         if query.get("dryRun"):
             given["dryRun"] = [query["dryRun"]]
+    if call.trail is not None and raw:
+        call.trail.sent(given)
     return parse_options(given)
 
 

@@ -33,6 +33,8 @@ async def handle(call: Call, subresource: str = "") -> Answer:
     opts = options.write_options(call.query, call.request.headers.get("User-Agent", ""))
     _check_options(call, patch_type)
     raw = await bodies.read(call.request)
+    if call.trail is not None:
+        call.trail.patched(raw, patch_type)
     if patch_type == APPLY:
         return await _apply(call, raw, opts, subresource)
     try:

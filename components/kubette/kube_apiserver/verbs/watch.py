@@ -14,6 +14,7 @@ from aiohttp import web
 
 from kubette.apimachinery import status, watch
 from kubette.apimachinery.status import ApiError
+from kubette.kube_apiserver.audit import auditor as audit
 from kubette.kube_apiserver.core import Call
 from kubette.kube_apiserver.filters.answer import Answer
 from kubette.kube_apiserver.storage.cacher import Cacher, Event, HistoryGone, LostPlace
@@ -68,12 +69,14 @@ async def handle(call: Call) -> Answer | web.StreamResponse:
     if "websocket" in request.headers.get("Upgrade", "").lower():
         socket = web.WebSocketResponse(heartbeat=None, autoping=True)
         await socket.prepare(request)
+        audit.started(request, 101)
         await watcher.run(_Messages(socket))
         await socket.close()
         return socket
     response = web.StreamResponse(headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private", "Audit-Id": call.audit_id})
     response.enable_chunked_encoding()
     await response.prepare(request)
+    audit.started(request, 200)
     # The headers leave at once: clients wait for them before they consider the watch open.
     await watcher.run(_Lines(response))
     await response.write_eof()

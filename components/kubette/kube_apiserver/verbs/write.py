@@ -4,7 +4,8 @@ The order is upstream's: defaults, mutating admission, preparation, managed fiel
 to `Store.update` runs again when somebody else was faster, so everything here starts from the object it is given and keeps nothing.
 """
 
-from typing import Any
+from collections.abc import Awaitable
+from typing import Any, TypeVar
 
 from kubette.apimachinery import apply, field_errors, meta, status
 from kubette.apimachinery.field_errors import FieldError
@@ -16,6 +17,7 @@ from kubette.kube_apiserver.verbs import cluster_policy
 from kubette.kube_apiserver.verbs.options import WriteOptions
 
 Object = dict[str, Any]
+T = TypeVar("T")
 
 
 def attributes(
@@ -57,8 +59,22 @@ def ensure_namespace(call: Call, obj: Object) -> None:
     metadata["namespace"] = call.info.namespace
 
 
-async def prepare_create(call: Call, obj: Object, options: WriteOptions, tracked: bool = False) -> Object:
+async def _measured(call: Call, work: Awaitable[T]) -> T:
+    """For the audit: how long it took from the decoded object to the one that may be stored."""
+    assert call.trail is not None
+    began = call.core.clock.monotonic()
+    prepared = await work
+    call.trail.prepared(call.core.clock.monotonic() - began)
+    return prepared
+
+
+def prepare_create(call: Call, obj: Object, options: WriteOptions, tracked: bool = False) -> Awaitable[Object]:
     """A new object ready for storage. `tracked`: its managed fields are already right (apply)."""
+    work = _prepare_create(call, obj, options, tracked)
+    return work if call.trail is None else _measured(call, work)
+
+
+async def _prepare_create(call: Call, obj: Object, options: WriteOptions, tracked: bool) -> Object:
     resource, core = call.resource, call.core
     strategy = resource.strategy
     metadata = meta.metadata(obj)
@@ -120,10 +136,15 @@ def precondition_failed(call: Call, name: str, what: str, wanted: str, found: st
     )
 
 
-async def prepare_update(
+def prepare_update(
     call: Call, obj: Object, old: Object, options: WriteOptions, subresource: str = "", tracked: bool = False
-) -> Object | Remove:
+) -> Awaitable[Object | Remove]:
     """A changed object ready for storage, or its removal when the last finalizer of a deleted object goes."""
+    work = _prepare_update(call, obj, old, options, subresource, tracked)
+    return work if call.trail is None else _measured(call, work)
+
+
+async def _prepare_update(call: Call, obj: Object, old: Object, options: WriteOptions, subresource: str, tracked: bool) -> Object | Remove:
     resource, core = call.resource, call.core
     strategy = resource.strategy
     check_update(call, obj, old)

@@ -93,6 +93,33 @@ async def test_nobody_grants_more_than_he_has() -> None:
     assert not check.handles(attrs)
 
 
+async def test_the_reason_names_binding_role_and_subject() -> None:
+    def role(kind: str, name: str, **metadata: str) -> dict[str, Any]:
+        return {"kind": kind, "metadata": {"name": name, **metadata}, "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]}
+
+    def binding(kind: str, name: str, to: str, subject: dict[str, str], **metadata: str) -> dict[str, Any]:
+        return {"kind": kind, "metadata": {"name": name, **metadata}, "roleRef": {"kind": to, "name": "reader"}, "subjects": [subject]}
+
+    robot = UserInfo("system:serviceaccount:default:robot")
+    authorizer = Rbac(
+        Objects(
+            role("ClusterRole", "reader"),
+            role("Role", "reader", namespace="default"),
+            binding("ClusterRoleBinding", "readers", "ClusterRole", {"kind": "User", "name": "ann"}),
+            binding("ClusterRoleBinding", "all", "ClusterRole", {"kind": "Group", "name": "crew"}),
+            binding("RoleBinding", "robots", "Role", {"kind": "ServiceAccount", "name": "robot"}, namespace="default"),
+        )
+    )
+
+    async def reason(user: UserInfo) -> str:
+        return (await authorizer.authorize(ask(user, "get", "pods", namespace="default"))).reason
+
+    assert await reason(UserInfo("ann")) == 'RBAC: allowed by ClusterRoleBinding "readers" of ClusterRole "reader" to User "ann"'
+    assert await reason(UserInfo("bob", groups=("crew",))) == 'RBAC: allowed by ClusterRoleBinding "all" of ClusterRole "reader" to Group "crew"'
+    assert await reason(robot) == 'RBAC: allowed by RoleBinding "robots/default" of Role "reader" to ServiceAccount "robot/default"'
+    assert await reason(UserInfo("eve")) == ""
+
+
 async def test_a_node_reads_only_the_secrets_of_its_own_pods() -> None:
     pod = {
         "kind": "Pod",
