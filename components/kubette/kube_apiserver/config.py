@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kubette.component_base import flags, run
-from kubette.kube_apiserver.audit import auditor
+from kubette.kube_apiserver.audit import options as audit_options
 
 AUTHORIZATION_MODES = ("AlwaysAllow", "AlwaysDeny", "Node", "RBAC")
 ADDRESS_TYPES = ("Hostname", "InternalDNS", "InternalIP", "ExternalDNS", "ExternalIP")
@@ -147,7 +147,7 @@ def load(options: Any) -> Config:
         faults.append("--request-timeout can not be negative value")
     if options.event_ttl <= 0:
         faults.append("--event-ttl must be positive")
-    faults += auditor.check_options(options)
+    faults += audit_options.check(options)
     service_range = _network(options.service_cluster_ip_range, faults)
     node_ports = _port_range(options.service_node_port_range, faults)
     disabled = _runtime_config(options.runtime_config, faults)

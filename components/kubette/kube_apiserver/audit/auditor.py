@@ -17,6 +17,7 @@ from kubette.component_base.run import StartupError
 from kubette.kube_apiserver.audit import event, log_backend
 from kubette.kube_apiserver.audit import policy as audit_policy
 from kubette.kube_apiserver.audit.log_backend import Backend, RotatedFile, Standard
+from kubette.kube_apiserver.audit.options import BLOCKING_STRICT
 from kubette.kube_apiserver.audit.policy import Level, Policy
 from kubette.kube_apiserver.auth.interfaces import AuthzAttributes, Decision, UserInfo
 from kubette.kube_apiserver.filters.answer import Answer
@@ -24,27 +25,9 @@ from kubette.stdx.clock import Clock
 
 log = logs.logger(__name__)
 
-FORMATS = ("legacy", "json")
 PLUGIN = "log"
 LATENCY = "apiserver.latency.k8s.io/"
 DECISION, REASON = "authorization.k8s.io/decision", "authorization.k8s.io/reason"
-_KEY = "kubette.audit.trail"  # of the request's own storage: what streams an answer has the request, not the call
-
-
-def check_options(options: Any) -> list[str]:
-    """What is wrong with the --audit-log-* flags, in upstream's words. They count only where there is a log."""
-    if not options.audit_log_path:
-        return []
-    faults = []
-    if options.audit_log_mode not in log_backend.MODES:
-        faults.append(f'invalid audit log mode {options.audit_log_mode}, allowed modes are "{",".join(log_backend.MODES)}"')
-    if options.audit_log_format not in FORMATS:
-        faults.append(f'invalid audit log format {options.audit_log_format}, allowed formats are "{",".join(FORMATS)}"')
-    for name in ("maxage", "maxbackup", "maxsize"):
-        value = getattr(options, f"audit_log_{name}")
-        if value < 0:
-            faults.append(f"--audit-log-{name} {value} can't be a negative number")
-    return faults
 
 
 def read_policy(path: str) -> Policy:
@@ -85,7 +68,7 @@ class Auditor:
     def __init__(self, policy: Policy, output: log_backend.Output, mode: str, form: str, clock: Clock, registry: Registry) -> None:
         self._policy, self._clock = policy, clock
         self._encode = event.json_line if form == "json" else event.legacy_line
-        self._is_strict = mode == log_backend.BLOCKING_STRICT
+        self._is_strict = mode == BLOCKING_STRICT
         self._backend = Backend(output, mode, self._lost)
         self._events = registry.counter("apiserver_audit_event_total", "[ALPHA] Counter of audit events generated and sent to the audit backend.")
         self._errors = registry.counter(
@@ -235,10 +218,12 @@ class Trail:
         self._auditor.emit(self._record, audit_policy.RESPONSE_STARTED, self._outcome)
 
 
+_KEY = web.RequestKey("trail", Trail)  # what streams an answer has the request, not the call
+
+
 def of(request: web.BaseRequest) -> Trail | None:
     """The trail of a request; None where it is not recorded."""
-    found: Trail | None = request.get(_KEY)
-    return found
+    return request.get(_KEY)
 
 
 def started(request: web.BaseRequest, code: int) -> None:

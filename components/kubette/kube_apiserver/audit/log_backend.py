@@ -17,10 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from kubette.kube_apiserver.audit.options import BATCH
 from kubette.stdx.clock import Clock
 
-BATCH, BLOCKING, BLOCKING_STRICT = "batch", "blocking", "blocking-strict"
-MODES = (BATCH, BLOCKING, BLOCKING_STRICT)
 BUFFER_EVENTS = 10_000  # upstream's --audit-log-batch-buffer-size
 DEFAULT_SIZE_MB = 100  # lumberjack's, for --audit-log-maxsize=0
 MEGABYTE = 1024 * 1024

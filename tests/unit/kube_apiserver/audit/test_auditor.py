@@ -8,7 +8,7 @@ from aiohttp.test_utils import make_mocked_request
 
 from kubette.apimachinery.status import ApiError
 from kubette.component_base.metrics import Registry
-from kubette.kube_apiserver.audit import log_backend, policy
+from kubette.kube_apiserver.audit import options, policy
 from kubette.kube_apiserver.audit.auditor import Auditor, Trail
 from kubette.kube_apiserver.auth.interfaces import AuthzAttributes, UserInfo
 from kubette.kube_apiserver.filters.answer import Answer
@@ -32,7 +32,7 @@ class Memory:
         return [line["stage"] for line in self.lines]
 
 
-def auditor(output: Memory, mode: str = log_backend.BLOCKING, registry: Registry | None = None) -> Auditor:
+def auditor(output: Memory, mode: str = options.BLOCKING, registry: Registry | None = None) -> Auditor:
     return Auditor(EVERYTHING, output, mode, "json", SYSTEM_CLOCK, registry or Registry())
 
 
@@ -78,6 +78,6 @@ def test_a_full_disk_stops_requests_in_the_strict_mode_alone() -> None:
     assert 'apiserver_audit_error_total{plugin="log"} 1' in registry.render()
     registry = Registry()
     with pytest.raises(ApiError, match="failed to store audit event") as refused:
-        begin(auditor(Memory(is_full=True), log_backend.BLOCKING_STRICT, registry))
+        begin(auditor(Memory(is_full=True), options.BLOCKING_STRICT, registry))
     assert refused.value.code == 500
     assert "apiserver_audit_requests_rejected_total 1" in registry.render()

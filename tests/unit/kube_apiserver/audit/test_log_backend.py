@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kubette.kube_apiserver.audit import log_backend
+from kubette.kube_apiserver.audit import log_backend, options
 from kubette.kube_apiserver.audit.log_backend import Backend, RotatedFile
 
 
@@ -63,7 +63,7 @@ def test_a_file_that_was_begun_is_gone_on_with(tmp_path: Path) -> None:
     assert (tmp_path / "audit.log").read_bytes() == b"b\n"
 
 
-@pytest.mark.parametrize("mode", [log_backend.BLOCKING, log_backend.BLOCKING_STRICT])
+@pytest.mark.parametrize("mode", [options.BLOCKING, options.BLOCKING_STRICT])
 def test_blocking_writes_at_once_and_says_when_it_could_not(mode: str) -> None:
     output, lost = Memory(), list[int]()
     backend = Backend(output, mode, lambda count, _: lost.append(count))
@@ -76,7 +76,7 @@ def test_blocking_writes_at_once_and_says_when_it_could_not(mode: str) -> None:
 
 async def test_batch_writes_a_moment_later_in_one_piece() -> None:
     output, lost = Memory(), list[int]()
-    backend = Backend(output, log_backend.BATCH, lambda count, _: lost.append(count))
+    backend = Backend(output, options.BATCH, lambda count, _: lost.append(count))
     for line in (b"one\n", b"two\n"):
         assert backend.put(line)
     assert output.writes == []
@@ -87,7 +87,7 @@ async def test_batch_writes_a_moment_later_in_one_piece() -> None:
 async def test_batch_drops_what_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_backend, "BUFFER_EVENTS", 2)
     output, lost = Memory(), list[str]()
-    backend = Backend(output, log_backend.BATCH, lambda count, why: lost.append(f"{count} {why}"))
+    backend = Backend(output, options.BATCH, lambda count, why: lost.append(f"{count} {why}"))
     assert all(backend.put(b"x\n") for _ in range(3))
     backend.flush()
     assert output.writes == [b"x\nx\n"]
