@@ -88,7 +88,7 @@ class Stream:
         self.ended_by_peer = False
         self._window = window
         self.receive_window = STREAM_WINDOW
-        self._pending: deque[bytes] | None = None
+        self._pending: deque[memoryview] | None = None
         self.pending_bytes = 0
         self._trailers: bytes | None = None
 
@@ -114,7 +114,7 @@ class Stream:
             return
         if self._pending is None:
             self._pending = deque()
-        self._pending.append(data)
+        self._pending.append(memoryview(data))  # cut into frames without a copy of the rest each time
         self.pending_bytes += length
         connection.blocked[self.id] = self
         self.pump()
@@ -145,17 +145,20 @@ class Stream:
             if room <= 0:
                 return
             data = pending[0]
-            if len(data) <= room:
+            length = len(data)
+            if length <= room:
                 pending.popleft()
                 chunk = data
             else:
+                length = room
                 chunk = data[:room]
                 pending[0] = data[room:]
-            self._window -= len(chunk)
-            connection.window -= len(chunk)
-            self.pending_bytes -= len(chunk)
+            self._window -= length
+            connection.window -= length
+            self.pending_bytes -= length
             connection.ping_strikes = -1
-            connection.write(frame(DATA, 0, self.id, chunk))
+            connection.write(_FRAME.pack(length >> 16, length & 0xFFFF, DATA, 0, self.id))
+            connection.write(chunk)
         self._pending = None
         connection.blocked.pop(self.id, None)
         if self._trailers is not None:
@@ -186,7 +189,7 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._buffer = b""
         self._expect_preface = True
-        self._out: list[bytes] = []
+        self._out: list[bytes | memoryview] = []
         self._flush_scheduled = False
         self._decoder = Decoder()
         self._streams: dict[int, Stream] = {}
@@ -218,7 +221,7 @@ class Connection(asyncio.Protocol):
 
     # Output
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         if self.closed:
             return
         self._out.append(data)
