@@ -1,6 +1,7 @@
 """Pure: a RangeRequest answered: filters, order, limit, and what of each record is shown."""
 
 from collections.abc import Callable
+from functools import lru_cache
 
 from kubette.etcd.mvcc.store import RangeResult
 from kubette.etcd.wire import int_field, varint
@@ -43,9 +44,15 @@ def encode_range(read: Callable[..., RangeResult], request: pb.RangeRequest) -> 
         records = [pair.SerializeToString() for pair in pairs]
     parts: list[bytes] = []
     for record in records:
-        parts += (_KVS_TAG, varint(len(record)), record)
+        parts += (_kvs_prefix(len(record)), record)
     parts.append(int_field(3, more) + int_field(4, count))
     return b"".join(parts)
+
+
+@lru_cache(4096)
+def _kvs_prefix(size: int) -> bytes:
+    """What stands before a record in `kvs`; the records of a range have few different sizes."""
+    return _KVS_TAG + varint(size)
 
 
 def _passes(pair: KeyValue, request: pb.RangeRequest) -> bool:

@@ -1,5 +1,6 @@
 """The store against a naive model: every revision is kept as a whole copy, and every read, event and compaction compared."""
 
+import tracemalloc
 from dataclasses import dataclass, field
 
 import pytest
@@ -178,3 +179,16 @@ def test_delete_then_create_starts_at_version_one() -> None:
         transaction.end()
     pair = KeyValue.FromString(store.range(b"a").records[0])
     assert (pair.version, pair.create_revision, pair.mod_revision) == (1, 5, 5)
+
+
+def test_a_small_key_costs_less_than_400_bytes_in_all() -> None:
+    store = Store()
+    tracemalloc.start()
+    try:
+        for number in range(5000):
+            transaction = store.begin()
+            transaction.put(b"/small/%08d" % number, b"x" * 16)
+            transaction.end()
+        assert tracemalloc.get_traced_memory()[0] / 5000 < 400
+    finally:
+        tracemalloc.stop()

@@ -9,7 +9,8 @@ A generation begins when the key is created and ends with its tombstone. Example
     compact(3) keeps the tombstone: a watch may start at 3       [3(t)], [4]
     compact(4) drops the first generation                        [4]
 
-Counterpart of etcd's keyIndex; unlike there the last generation is never empty: `deleted` says that the key is gone.
+Counterpart of etcd's keyIndex; unlike there the last generation is never empty: `ended` says that the key is gone. A key that was put once
+and never since, as most keys of a large store are, is known by that revision alone: an integer instead of four objects.
 """
 
 from bisect import bisect_right
@@ -53,10 +54,10 @@ class KeyIndex:
         generation.version += 1
         return generation
 
-    def restore(self, at: int, created: int, version: int) -> None:
+    def restore(self, at: int, created_main: int, version: int) -> None:
         """A put read back from disk, where earlier ones of its generation may be compacted away."""
-        if not self.generations or self.generations[-1].ended or self.generations[-1].created != created:
-            self.generations.append(Generation(created))
+        if not self.generations or self.generations[-1].ended or revision.main_of(self.generations[-1].created) != created_main:
+            self.generations.append(Generation(revision.pack(created_main)))
         generation = self.generations[-1]
         generation.revisions.append(at)
         generation.version = version
@@ -97,3 +98,33 @@ class KeyIndex:
                 kept.append(generation)
         self.generations = kept
         return dropped
+
+
+Known = int | KeyIndex  # what a store keeps of a key
+
+
+def live(known: Known) -> int:
+    """The revision of the current value; 0 when the key does not exist now."""
+    return known if isinstance(known, int) else known.live
+
+
+def get(known: Known, before: int) -> int:
+    """As KeyIndex.get."""
+    if isinstance(known, int):
+        return known if known < before else 0
+    return known.get(before)
+
+
+def widened(known: Known) -> KeyIndex:
+    """With room for more than one put."""
+    if not isinstance(known, int):
+        return known
+    index = KeyIndex()
+    index.put(known)
+    return index
+
+
+def narrowed(index: KeyIndex) -> Known:
+    """The revision alone where that says everything."""
+    only = index.generations[0]
+    return only.revisions[0] if len(index.generations) == 1 and only.version == 1 and not only.ended and only.revisions else index

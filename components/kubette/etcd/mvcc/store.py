@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import google_crc32c
 from sortedcontainers import SortedList
 
-from kubette.etcd.mvcc import revision
-from kubette.etcd.mvcc.key_index import KeyIndex
+from kubette.etcd.mvcc import key_index, revision
+from kubette.etcd.mvcc.key_index import KeyIndex, Known
 from kubette.etcd_api.kv_pb2 import KeyValue
 
 FROM_KEY = b"\0"  # as range_end: every key from `key` on
@@ -55,7 +55,8 @@ class Store:
     compacted: int = -1
     _records: dict[int, bytes] = field(default_factory=dict)
     _order: list[int] = field(default_factory=list)  # the revisions of _records, ascending
-    _index: dict[bytes, KeyIndex] = field(default_factory=dict)
+    _tombstones: set[int] = field(default_factory=set)  # those of them that are deletions
+    _index: dict[bytes, Known] = field(default_factory=dict)
     _keys: SortedList = field(default_factory=SortedList)
     _garbage: deque[tuple[int, bytes]] = field(default_factory=deque)  # (when it was superseded, key), ascending
     size: int = 0  # bytes of all records
@@ -96,12 +97,13 @@ class Store:
         index, records = self._index, self._records
         if 0 < at < self.current:
             before = revision.end_of(at)
-            revisions = [found for name in self.keys_in(key, range_end) if (found := index[name].get(before))]
+            revisions = [found for name in self.keys_in(key, range_end) if (found := key_index.get(index[name], before))]
         elif not range_end:
-            entry = index.get(key)
-            revisions = [live] if entry is not None and (live := entry.live) else []
+            known = index.get(key)
+            revisions = [live] if known is not None and (live := key_index.live(known)) else []
         else:
-            revisions = [live for name in self.keys_in(key, range_end) if (live := index[name].live)]
+            in_range = map(index.__getitem__, self.keys_in(key, range_end))
+            revisions = [live for known in in_range if (live := known if isinstance(known, int) else known.live)]
         count = len(revisions)
         if count_only:
             return RangeResult([], count, self.current)
@@ -111,8 +113,8 @@ class Store:
 
     def live_record(self, key: bytes) -> bytes | None:
         """The current KeyValue of a key."""
-        entry = self._index.get(key)
-        return self._records[live] if entry is not None and (live := entry.live) else None
+        known = self._index.get(key)
+        return self._records[live] if known is not None and (live := key_index.live(known)) else None
 
     # Writing
 
@@ -121,36 +123,41 @@ class Store:
         return Transaction(self)
 
     def _put(self, at: int, key: bytes, value: bytes, lease: int) -> Change:
-        entry = self._index.get(key)
+        known = self._index.get(key)
         previous = None
-        if entry is None:
-            entry = self._index[key] = KeyIndex()
+        created, version = at, 1
+        main = revision.main_of(at)
+        if known is None:
+            self._index[key] = at
             self._keys.add(key)
         else:
-            live = entry.live if entry.generations else 0
-            if live:
+            entry = self._widen(key, known)
+            if live := entry.live:
                 previous = self._records[live]
-                self._garbage.append((revision.main_of(at), key))
-        generation = entry.put(at)
+                self._garbage.append((main, key))
+            generation = entry.put(at)
+            created, version = generation.created, generation.version
         record = KeyValue(
-            key=key,
-            create_revision=revision.main_of(generation.created),
-            mod_revision=revision.main_of(at),
-            version=generation.version,
-            value=value,
-            lease=lease,
+            key=key, create_revision=revision.main_of(created), mod_revision=main, version=version, value=value, lease=lease
         ).SerializeToString()
         self._add_record(at, record)
         return Change(at, key, record, False, previous)
 
     def _delete(self, at: int, key: bytes) -> Change:
-        entry = self._index[key]
+        entry = self._widen(key, self._index[key])
         previous = self._records[entry.live]
         entry.tombstone(at)
         record = KeyValue(key=key).SerializeToString()
         self._add_record(at, record)
+        self._tombstones.add(at)
         self._garbage.append((revision.main_of(at), key))
         return Change(at, key, record, True, previous)
+
+    def _widen(self, key: bytes, known: Known) -> KeyIndex:
+        entry = key_index.widened(known)
+        if entry is not known:
+            self._index[key] = entry
+        return entry
 
     def _add_record(self, at: int, record: bytes) -> None:
         self._records[at] = record
@@ -179,10 +186,8 @@ class Store:
     def _change(self, at: int) -> Change:
         record = self._records[at]
         key = KeyValue.FromString(record).key
-        entry = self._index[key]
-        deleted = any(generation.ended and generation.revisions[-1] == at for generation in entry.generations)
-        previous = entry.get(at)
-        return Change(at, key, record, deleted, self._records.get(previous) if previous else None)
+        previous = key_index.get(self._index[key], at)
+        return Change(at, key, record, at in self._tombstones, self._records.get(previous) if previous else None)
 
     # Compaction
 
@@ -203,17 +208,20 @@ class Store:
         count = 0
         kept: list[bytes] = []
         for key in keys:
-            entry = self._index.get(key)
-            if entry is None:
+            known = self._index.get(key)
+            if known is None or isinstance(known, int):
                 continue
-            for dropped in entry.compact(main):
+            for dropped in known.compact(main):
                 self.size -= len(self._records.pop(dropped))
+                self._tombstones.discard(dropped)
                 count += 1
-            if not entry.generations:
+            if not known.generations:
                 del self._index[key]
                 self._keys.remove(key)
-            elif entry.generations[0].ended and len(entry.generations[0].revisions) == 1:
+                continue
+            if known.generations[0].ended and len(known.generations[0].revisions) == 1:
                 kept.append(key)
+            self._index[key] = key_index.narrowed(known)
         # A tombstone exactly at the compaction is garbage for the next one.
         self._garbage.extendleft((main + 1, key) for key in reversed(kept))
         if count:
@@ -231,7 +239,7 @@ class Store:
         until = revision.end_of(main or self.current)
         # What a compaction is about to remove does not count: only some of the members may have done so already.
         compacted = revision.end_of(max(0, self.compacted))
-        kept = {seen for entry in self._index.values() if (seen := entry.get(until))} if self.compacted > 0 else set()
+        kept = {seen for known in self._index.values() if (seen := key_index.get(known, until))} if self.compacted > 0 else set()
         crc: int = google_crc32c.value(b"key")
         for key, record in self.items():
             at = revision.from_key(key)[0]
@@ -244,14 +252,12 @@ class Store:
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Bucket keys and records, ascending: the content of etcd's `key` bucket."""
-        tombstones = {entry.revisions[-1] for index in self._index.values() for entry in index.generations if entry.ended}
         for at in self._order:
-            yield revision.to_key(at, at in tombstones), self._records[at]
+            yield revision.to_key(at, at in self._tombstones), self._records[at]
 
     def capture(self) -> tuple[list[int], dict[int, bytes], set[int]]:
         """What `items` needs, copied, so that another thread may write it down."""
-        tombstones = {entry.revisions[-1] for index in self._index.values() for entry in index.generations if entry.ended}
-        return list(self._order), dict(self._records), tombstones
+        return list(self._order), dict(self._records), set(self._tombstones)
 
     def restore(self, items: Iterable[tuple[bytes, bytes]], compacted: int) -> list[tuple[bytes, int]]:
         """Fill an empty store from a `key` bucket; answers (key, lease) of every live key that hangs on a lease."""
@@ -263,26 +269,30 @@ class Store:
             main = revision.main_of(at)
             current = max(current, main)
             pair = KeyValue.FromString(record)
-            entry = self._index.get(pair.key)
+            key = pair.key
+            known = self._index.get(key)
             if tombstone:
-                leases.pop(pair.key, None)
-                if entry is None:
-                    entry = self._index[pair.key] = KeyIndex()
+                leases.pop(key, None)
+                entry = self._index[key] = KeyIndex() if known is None else key_index.widened(known)
                 if not entry.generations or entry.generations[-1].ended:
                     # All that a compaction at this very revision left of a generation.
                     entry.put(at).revisions.clear()
                 entry.tombstone(at)
-                self._garbage.append((main, pair.key))
+                self._tombstones.add(at)
+                self._garbage.append((main, key))
             else:
-                if entry is None:
-                    entry = self._index[pair.key] = KeyIndex()
-                elif entry.live:
-                    self._garbage.append((main, pair.key))
-                entry.restore(at, revision.pack(pair.create_revision), pair.version)
-                if pair.lease:
-                    leases[pair.key] = pair.lease
+                created, version = pair.create_revision, pair.version
+                if known is None and version == 1 and created == main:
+                    self._index[key] = at
                 else:
-                    leases.pop(pair.key, None)
+                    entry = self._index[key] = KeyIndex() if known is None else key_index.widened(known)
+                    if entry.generations and entry.live:
+                        self._garbage.append((main, key))
+                    entry.restore(at, created, version)
+                if lease := pair.lease:
+                    leases[key] = lease
+                elif leases:
+                    leases.pop(key, None)
             self._add_record(at, record)
         self._keys = SortedList(self._index)
         self.current = current
@@ -315,7 +325,7 @@ class Transaction:
 
     def delete_range(self, key: bytes, range_end: bytes = b"") -> list[Change]:
         store = self._store
-        names = [name for name in store.keys_in(key, range_end) if store._index[name].live]
+        names = [name for name in store.keys_in(key, range_end) if key_index.live(store._index[name])]
         deleted = []
         for name in names:
             change = store._delete(revision.pack(store.current + 1, len(self.changes)), name)
