@@ -13,6 +13,7 @@ from typing import Any
 
 from harness import judges
 from harness.kubectl import Kubectl
+from harness.terminal import on_terminal
 
 KUBETTE = str(Path(sys.executable).with_name("kubette"))
 UP_TIMEOUT_S = 240.0
@@ -90,6 +91,10 @@ class Cluster:
         done = self.run("ssh", machine, "--", "bash", "-c", f"exec 2>&1; {line}", timeout_s=timeout_s)
         assert done.returncode != 0, f"{machine}# {line}: was not refused\n{done.stdout}"
         return done.stdout
+
+    def on_terminal(self, machine: str, line: str, typed: str, timeout_s: float = COMMAND_TIMEOUT_S) -> tuple[int, str]:
+        """A line on a machine, at a terminal where keys are typed: its exit code, and what was shown."""
+        return on_terminal(self.command("ssh", machine, "--", "bash", "-c", line), self.environment, typed, timeout_s)
 
     def status(self) -> Any:
         return json.loads(self("status", "-o", "json"))

@@ -8,10 +8,7 @@ with kubectl.follow("get", "pods", "-w") as lines: lines.until("Running")
 
 import json
 import os
-import pty
 import queue
-import select
-import signal
 import subprocess
 import threading
 import time
@@ -19,6 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from harness.terminal import on_terminal
 
 TIMEOUT_S = 60.0
 
@@ -86,29 +85,7 @@ class Kubectl:
 
     def on_terminal(self, args: Sequence[str], typed: str, timeout_s: float = TIMEOUT_S) -> tuple[int, str]:
         """On a pseudo-terminal, with keys typed at once: the exit code and all that was shown."""
-        pid, terminal = pty.fork()
-        if pid == 0:
-            os.execve(self.program, self.command(*args), self._environment)
-        shown, deadline = b"", time.monotonic() + timeout_s
-        try:
-            os.write(terminal, typed.encode())
-            while time.monotonic() < deadline:
-                if not select.select([terminal], [], [], 0.2)[0]:
-                    continue
-                try:
-                    data = os.read(terminal, 65536)
-                except OSError:  # the other side is closed
-                    break
-                if not data:
-                    break
-                shown += data
-            else:
-                os.kill(pid, signal.SIGKILL)
-                raise AssertionError(f"still running after {timeout_s:.0f} s; shown: {shown!r}")
-        finally:
-            os.close(terminal)
-            _, status = os.waitpid(pid, 0)
-        return os.waitstatus_to_exitcode(status), shown.decode(errors="replace")
+        return on_terminal(self.command(*args), self._environment, typed, timeout_s)
 
 
 class Lines:

@@ -59,3 +59,30 @@ class Terminal:
             except OSError:  # nobody has it open any more
                 raise AssertionError(f"ended without {text!r}:\n{self.screen}") from None
         self._seen = at + len(text)
+
+
+def on_terminal(command: Sequence[str], environment: Mapping[str, str], typed: str, timeout_s: float = WAIT_S) -> tuple[int, str]:
+    """A program with all keys typed at once, to its end: the exit code and all that was shown."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execve(command[0], list(command), dict(environment))
+    shown, deadline = b"", time.monotonic() + timeout_s
+    try:
+        os.write(terminal, typed.encode())
+        while time.monotonic() < deadline:
+            if not select.select([terminal], [], [], 0.2)[0]:
+                continue
+            try:
+                data = os.read(terminal, 65536)
+            except OSError:  # the other side is closed
+                break
+            if not data:
+                break
+            shown += data
+        else:
+            os.kill(pid, signal.SIGKILL)
+            raise AssertionError(f"still running after {timeout_s:.0f} s; shown: {shown!r}")
+    finally:
+        os.close(terminal)
+        _, status = os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status), shown.decode(errors="replace")

@@ -38,7 +38,7 @@ BANS = {
 }
 # Programs talk to people; the rest logs. A container's launcher and stand-ins write what the programs they stand for write.
 PRINTERS = re.compile(
-    r"^(cli|etcdctl|kubeadm/cli|runtime/(crictl|launcher|stand_ins/.*)|init/(systemctl|journalctl|service|__main__|spawn)|component_base/run|machines/packages/apt)(/|\.py$|$)"
+    r"^(cli|etcdctl|kubeadm/cli|runtime/(crictl|launcher|stand_ins/.*)|init/(systemctl|journalctl|service|__main__|spawn)|component_base/run|machines/(packages/apt|ssh))(/|\.py$|$)"
 )
 # Somebody's home, or the folder this checkout happens to be in.
 MACHINE_SPECIFIC = re.compile(rf"(?<!\w)(/home/[a-z]\w*/|/root/\.(cache|local|pyenv)|/Users/|{re.escape(str(ROOT.resolve()))}/)")

@@ -115,11 +115,11 @@ def _wait(child: int) -> int:
         return code if code >= 0 else SIGNALLED - code
 
 
-def run(pid: int, command: Sequence[str], extra_environment: Mapping[str, str] | None = None) -> int:
+def run(pid: int, command: Sequence[str], extra_environment: Mapping[str, str] | None = None, terminal: bool = True) -> int:
     """Run `command` with this process's own standard streams and answer its exit status. The calling process stays in the machine."""
     join(pid)
     extra = extra_environment or {}
-    if os.isatty(0) and os.isatty(1):
+    if terminal and os.isatty(0) and os.isatty(1):
         return _run_on_terminal(command, extra)
     child = os.fork()
     if child == 0:
@@ -169,11 +169,11 @@ def _run_on_terminal(command: Sequence[str], extra: Mapping[str, str]) -> int:
     _copy_size(master)
     signal.signal(signal.SIGWINCH, lambda *_: _copy_size(master))
     saved = termios.tcgetattr(0)
-    tty.setraw(0)
+    tty.setraw(0, termios.TCSADRAIN)  # what was typed ahead is kept, as ssh does
     try:
         _pump(master)
     finally:
-        termios.tcsetattr(0, termios.TCSAFLUSH, saved)
+        termios.tcsetattr(0, termios.TCSADRAIN, saved)
     os.close(master)
     return _wait(child)
 

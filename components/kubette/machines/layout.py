@@ -33,6 +33,11 @@ class Layout:
         return self.root / "control.sock"
 
     @property
+    def ssh_socket(self) -> Path:
+        """The door between the machines, shown to each of them."""
+        return self.root / "ssh.sock"
+
+    @property
     def lock_file(self) -> Path:
         """Locked by the supervisor as long as it lives."""
         return self.root / "lock"

@@ -117,7 +117,7 @@ def _pid_1(boot: Boot, channel: socket.socket) -> int:
     root = boot.layout.machine_root(boot.machine.name)
     root.mkdir(parents=True, exist_ok=True)
     root_tree.seed(root, boot.machine, boot.cluster)
-    root_tree.assemble(root, boot.layout.programs)
+    root_tree.assemble(root, boot.layout.programs, boot.layout.ssh_socket)
     namespaces.set_hostname(boot.machine.name)
     network.configure(boot.machine)
     _become_init()

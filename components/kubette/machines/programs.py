@@ -21,6 +21,9 @@ PACKAGE_COMMANDS = ("apt", "apt-get", "apt-cache", "apt-mark")
 # In the place of programs that not every host has; pods, which see the machine's tools, have them as well.
 STAND_INS = {"nslookup": "kubette.runtime.stand_ins.nslookup"}
 
+# In place of the host's: `ssh node01` leads to the cluster's own machines.
+DOOR = {"ssh": "kubette.machines.ssh"}
+
 # What systemd-sysv ships: the old commands are words of systemctl.
 POWER_COMMANDS = {"reboot": "reboot", "poweroff": "poweroff", "halt": "halt", "shutdown": "poweroff"}
 
@@ -77,9 +80,8 @@ def write_layer(target: Path) -> None:
     python = shlex.quote(sys.executable)
     for name in PACKAGE_COMMANDS:
         _write_script(target / "usr/bin" / name, f'#!/bin/sh\nexec {python} -P -m kubette.machines.packages {name} "$@"\n')
-    for name, module in STAND_INS.items():
-        if shutil.which(name) is None:
-            _write_script(target / "usr/bin" / name, f'#!/bin/sh\nexec {python} -P -m {module} "$@"\n')
+    for name, module in {**{name: module for name, module in STAND_INS.items() if shutil.which(name) is None}, **DOOR}.items():
+        _write_script(target / "usr/bin" / name, f'#!/bin/sh\nexec {python} -P -m {module} "$@"\n')
 
 
 def _write_script(path: Path, text: str) -> None:

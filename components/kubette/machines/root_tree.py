@@ -11,7 +11,7 @@ import shutil
 import uuid
 from pathlib import Path
 
-from kubette.machines import cgroups, etc_files, interpreter, namespaces, spec
+from kubette.machines import cgroups, etc_files, interpreter, namespaces, spec, ssh
 from kubette.machines.namespaces import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY
 from kubette.machines.packages import new_machine
 from kubette.stdx import files
@@ -102,7 +102,7 @@ def _copy_public(source: Path, target: Path) -> None:
             shutil.copy2(source, target, follow_symlinks=False)
 
 
-def assemble(root: Path, programs: Path) -> None:
+def assemble(root: Path, programs: Path, ssh_socket: Path) -> None:
     """Put the tree together and make it the root. Called by the machine's PID 1, in its own mount and pid namespaces."""
     namespaces.make_mounts_private()
     namespaces.bind(root, root)
@@ -123,6 +123,7 @@ def assemble(root: Path, programs: Path) -> None:
             # Containers that run as another user have to pass through to the interpreter.
             (root / "root").chmod(0o711)
     _devices(root)
+    _ssh_door(root, ssh_socket)
     namespaces.pivot_root(root)
     _protect_host()
     # As systemd has it: mounts on the machine reach its containers (mountPropagation).
@@ -183,6 +184,14 @@ def _fresh_directories(root: Path) -> None:
     cgroups.mount_own(root / "sys/fs/cgroup")
 
 
+def _ssh_door(root: Path, ssh_socket: Path) -> None:
+    """The supervisor's socket, in a folder that only root may enter."""
+    target = root / ssh.DOOR.lstrip("/")
+    target.parent.mkdir(mode=0o700)
+    target.touch()
+    namespaces.bind(ssh_socket, target)
+
+
 def _devices(root: Path) -> None:
     dev = root / "dev"
     namespaces.mount("tmpfs", dev, "tmpfs", MS_NOSUID, "mode=755,size=64k")
@@ -209,15 +218,25 @@ def _devices(root: Path) -> None:
 
 def _protect_host() -> None:
     """Where no user namespace stands between machine and host (root), keep the host's kernel settings, clock and disks out of reach."""
-    if Path("/proc/self/uid_map").read_text().split() != ["0", "0", "4294967295"]:
+    if not _is_hosts_root():
         return
     for path in ("/proc/sys/net", "/proc/sys"):
         namespaces.bind(path, path)
     _read_only_alone("/proc/sys")
     if os.path.exists("/proc/sysrq-trigger"):
         namespaces.bind("/dev/null", "/proc/sysrq-trigger")
-    for number in CAPABILITIES_DROPPED.values():
-        namespaces.drop_capability_bound(number)
+    drop_capabilities()
+
+
+def _is_hosts_root() -> bool:
+    return Path("/proc/self/uid_map").read_text().split() == ["0", "0", "4294967295"]
+
+
+def drop_capabilities() -> None:
+    """What no program of a machine may have, from the next one that is executed on."""
+    if _is_hosts_root():
+        for number in CAPABILITIES_DROPPED.values():
+            namespaces.drop_capability_bound(number)
 
 
 def _read_only_alone(path: str) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from kubette.component_base import logs
-from kubette.machines import cgroups, gateway, layout, machine, namespaces, network, power, processes, programs, spec, warm
+from kubette.machines import cgroups, gateway, layout, machine, namespaces, network, power, processes, programs, spec, ssh_door, warm
 from kubette.machines.event_loop import EventLoop, Timer
 from kubette.machines.power import State
 from kubette.stdx.clock import SYSTEM_CLOCK
@@ -136,28 +136,41 @@ class Supervisor:
             self._loop.on_signal(which, lambda: self._close_down(power.DOWN_TIMEOUT_S))
         self._loop.on_signal(signal.SIGCHLD, self._reap)
         self._start_gateway()
-        listener = self._listen()
+        listeners = [self._listen(self._layout.control_socket, self._accept), self._listen(self._layout.ssh_socket, self._accept_ssh)]
         ready()
         try:
             self._loop.run()
         finally:
-            listener.close()
+            for listener in listeners:
+                listener.close()
             self._layout.control_socket.unlink(missing_ok=True)
+            self._layout.ssh_socket.unlink(missing_ok=True)
             if self._cgroup is not None:
                 cgroups.remove(self._cgroup)
 
     # The control socket
 
-    def _listen(self) -> socket.socket:
+    def _listen(self, path: Path, accept: Callable[[socket.socket], None]) -> socket.socket:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._layout.control_socket.unlink(missing_ok=True)
-        with layout.in_directory_of(self._layout.control_socket) as name:
+        path.unlink(missing_ok=True)
+        with layout.in_directory_of(path) as name:
             listener.bind(name)
-        self._layout.control_socket.chmod(0o600)
+        path.chmod(0o600)
         listener.listen(CONNECTIONS_MAX)
         listener.setblocking(False)
-        self._loop.on_readable(listener.fileno(), lambda: self._accept(listener))
+        self._loop.on_readable(listener.fileno(), lambda: accept(listener))
         return listener
+
+    def _accept_ssh(self, listener: socket.socket) -> None:
+        try:
+            sock, _ = listener.accept()
+        except OSError:
+            return
+        ssh_door.serve(sock, self._init_pid)
+
+    def _init_pid(self, name: str) -> int:
+        slot = self._slots[name]
+        return slot.pid if slot.state in (State.RUNNING, State.STOPPING) else 0
 
     def _accept(self, listener: socket.socket) -> None:
         try:

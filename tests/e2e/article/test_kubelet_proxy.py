@@ -59,7 +59,7 @@ def test_k02_an_image_is_fetched_or_backed_off_and_so_is_a_bad_command(kubectl: 
     described("unknown", "Failed to pull image", "ErrImagePull", "Back-off pulling image", "ImagePullBackOff")
     described("bad", "CrashLoopBackOff", "Back-off restarting failed container main in pod bad_")
     waiting = "{.status.containerStatuses[0].state.waiting.message}"
-    for delay, timeout_s in (("10s", 20), ("20s", 30), *((("40s", 60), ("1m20s", 100), ("2m40s", 200), ("5m0s", 400)) if is_long else ())):
+    for delay, timeout_s in (("10s", 20), *((("20s", 30), ("40s", 60), ("1m20s", 100), ("2m40s", 200), ("5m0s", 400)) if is_long else ())):
         wanted = f"back-off {delay} restarting failed container=main pod=bad_{kubectl.namespace}("
         eventually(lambda: kubectl.jsonpath(waiting, "pod", "bad"), lambda text: wanted in text, timeout_s, wanted)
 

@@ -17,6 +17,36 @@ def test_n01_each_machine_has_its_own_name_and_files(cluster: Cluster) -> None:
         cluster.typed("node01", "rm /opt/only-here")
 
 
+def test_n01_ssh_leads_from_one_machine_to_another(cluster: Cluster) -> None:
+    assert cluster.typed("controlplane", "ssh node01 hostname") == "node01\n"
+    assert cluster.typed("node01", "ssh root@192.168.56.13 'hostname; pwd; echo $USER'") == "node02\n/root\nroot\n"
+    # A login shell reads what is typed, as in the lab: `ssh node01`, commands, `exit`.
+    assert (
+        cluster.typed("controlplane", "printf 'hostname\\nssh -o StrictHostKeyChecking=no node02 hostname\\nexit 3\\n' | ssh node01 || echo $?")
+        == "node01\nnode02\n3\n"
+    )
+    assert (
+        cluster.typed("controlplane", "echo to node01 | ssh node01 tee /opt/sent; ssh node01 cat /opt/sent; ssh node01 rm /opt/sent")
+        == "to node01\n" * 2
+    )
+    assert cluster.refused("controlplane", "ssh node09") == "ssh: Could not resolve hostname node09: Name or service not known\n"
+    # On a terminal: one of the other machine's own, with the size of this one.
+    code, shown = cluster.on_terminal("controlplane", "ssh node02", "tty; hostname; exit 4\n")
+    assert code == 4, shown
+    assert "/dev/pts/0" in shown
+    assert "node02" in shown
+    # It is no way to rights that machines do not have.
+    limits = "grep -h CapBnd /proc/self/status"
+    assert cluster.typed("controlplane", f"ssh node01 {limits}") == cluster.typed("node01", "grep -h CapBnd /proc/1/status")
+    # A machine without power is not reached.
+    cluster("machine", "stop", "node02")
+    try:
+        assert cluster.refused("controlplane", "ssh node02 true") == "ssh: connect to host node02 port 22: No route to host\n"
+    finally:
+        cluster("machine", "start", "node02")
+        cluster.kubectl.wait("condition=Ready", "node/node02", timeout_s=60)
+
+
 # What is typed, and a part of what is shown.
 TYPED = {
     "systemctl status kubelet": "Active: active (running)",
