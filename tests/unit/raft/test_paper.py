@@ -1,4 +1,5 @@
-"""One test per sentence of figure 2 of the Raft paper (and §5, §8), and of the dissertation's chapters on pre-vote, reads, transfer.
+"""One test per sentence of figure 2 of the Raft paper (and §5, §8), and of what stands elsewhere in it on time, snapshots and handing over.
+The dissertation's chapters on membership, reads and pre-vote: test_dissertation.py.
 
 Messages are fed to one member; what it would send, persist and apply is what is asserted.
 """
@@ -7,6 +8,7 @@ import random
 
 import pytest
 
+from harness.raft_member import T, finish, leader, member, sent
 from kubette.raft.core import CAMPAIGN_TRANSFER, Options, Role
 from kubette.raft.log import RaftLog
 from kubette.raft.messages import (
@@ -17,50 +19,10 @@ from kubette.raft.messages import (
     EntryType,
     HardState,
     Message,
-    MessageType,
     ProposalDropped,
     Snapshot,
 )
-from kubette.raft.node import Node, Ready
-
-T = MessageType
-
-
-def member(voters: int = 3, entries: tuple[tuple[int, int], ...] = (), term: int = 0, vote: int = 0, commit: int = 0, **options: bool) -> Node:
-    """Member 1 of 1..voters; entries are (term, index)."""
-    state = ConfState(tuple(range(1, voters + 1)))
-    log = RaftLog(Snapshot(0, 0, state), [Entry(each_term, index, b"x") for each_term, index in entries])
-    settings = {"pre_vote": False, "check_quorum": False, **options}
-    return Node(Options(1, **settings), log, HardState(term, vote, commit), state, random.Random(1))  # type: ignore[arg-type]
-
-
-def finish(node: Node) -> list[Ready]:
-    """Carry out every Ready."""
-    done = []
-    while node.has_ready():
-        done.append(node.ready())
-        node.advance()
-    return done
-
-
-def sent(readies: list[Ready], kind: MessageType | None = None) -> list[Message]:
-    messages = [m for ready in readies for m in (*ready.messages, *ready.messages_after_persist)]
-    return [m for m in messages if kind is None or m.type is kind]
-
-
-def leader(voters: int = 3, **options: bool) -> Node:
-    """Member 1, elected at term 1, with its empty entry on disk and on member 2."""
-    node = member(voters, **options)
-    node.campaign()
-    for peer in range(2, voters + 1):
-        node.step(Message(T.VOTE_RESP, 1, peer, 1))
-    finish(node)
-    if voters > 1:
-        node.step(Message(T.APP_RESP, 1, 2, 1, index=1))
-    finish(node)
-    assert node.raft.role is Role.LEADER
-    return node
-
+from kubette.raft.node import Node
 
 # Rules for all servers
 
@@ -81,6 +43,22 @@ def test_committed_entries_are_applied_in_order() -> None:
     node.step(Message(T.APP, 1, 2, 1, entries=(Entry(1, 1, b"a"), Entry(1, 2, b"b")), commit=2))
     applied = [entry.data for ready in finish(node) for entry in ready.committed_entries]
     assert applied == [b"a", b"b"]
+
+
+def test_what_is_persistent_survives_a_restart() -> None:
+    """Figure 2, persistent state: currentTerm, votedFor, log[]; volatile: commitIndex (here kept as a hint) and lastApplied, which is replayed."""
+    node = member(entries=((1, 1), (2, 2)), term=3, vote=2, commit=1)
+    raft = node.raft
+    assert (raft.term, raft.vote, raft.log.last_index, raft.log.committed, raft.log.applied) == (3, 2, 2, 1, 0)
+    assert [entry.index for ready in finish(node) for entry in ready.committed_entries] == [1]
+
+
+def test_a_commit_index_never_goes_back() -> None:
+    """Figure 2, volatile state: commitIndex and lastApplied increase monotonically."""
+    node = member(entries=((1, 1), (1, 2)), term=1, commit=2)
+    finish(node)
+    node.step(Message(T.HEARTBEAT, 1, 2, 1, commit=1))
+    assert (node.raft.log.committed, node.raft.log.applied) == (2, 2)
 
 
 # RequestVote
@@ -177,7 +155,46 @@ def test_commit_follows_the_leader_but_not_beyond_what_it_sent(commit: int, expe
     assert node.raft.log.committed == expected
 
 
+def test_an_append_is_persisted_before_it_is_acknowledged() -> None:
+    """Figure 2, persistent state: log[] is updated on stable storage before responding to RPCs."""
+    node = member()
+    node.step(Message(T.APP, 1, 2, 1, entries=(Entry(1, 1, b"x"),)))
+    ready = node.ready()
+    assert ready.must_sync
+    assert ([e.index for e in ready.entries], list(ready.messages), [m.type for m in ready.messages_after_persist]) == ([1], [], [T.APP_RESP])
+
+
 # Followers and candidates
+
+
+@pytest.mark.parametrize(
+    ("heard", "reset"),
+    [
+        (Message(T.APP, 1, 2, 1), True),
+        (Message(T.HEARTBEAT, 1, 2, 1), True),
+        (Message(T.VOTE, 1, 2, 1, index=5, log_term=1), True),
+        (Message(T.VOTE, 1, 2, 1), False),
+    ],
+)
+def test_what_a_follower_hears_in_time(heard: Message, reset: bool) -> None:
+    """Figure 2, followers: the timeout starts anew with an AppendEntries of the current leader or a vote granted; not with one refused."""
+    node = member(entries=((1, 1),), term=1)
+    node.raft.randomized_election_ticks = 10
+    for _ in range(9):
+        node.tick()
+    node.step(heard)
+    node.tick()
+    assert (node.raft.role is Role.FOLLOWER) is reset
+
+
+def test_a_candidate_without_a_result_starts_again() -> None:
+    """Figure 2, candidates: if election timeout elapses: start new election."""
+    node = member()
+    node.campaign()
+    for _ in range(2 * node.raft.options.election_ticks):
+        node.tick()
+    assert (node.raft.role, node.raft.term) == (Role.CANDIDATE, 2)
+    assert {m.term for m in sent(finish(node), T.VOTE)} == {1, 2}
 
 
 def test_a_follower_that_hears_nothing_becomes_a_candidate() -> None:
@@ -229,6 +246,35 @@ def test_election_timeouts_are_random() -> None:
 
 
 # Leaders
+
+
+def test_a_new_leader_speaks_to_everyone_at_once() -> None:
+    """Figure 2, leaders: upon election: send initial AppendEntries to each server, to prevent election timeouts."""
+    node = member()
+    node.campaign()
+    node.step(Message(T.VOTE_RESP, 1, 2, 1))
+    assert [(m.to, m.index) for m in sent(finish(node), T.APP)] == [(2, 0), (3, 0)]
+
+
+def test_what_a_new_leader_supposes() -> None:
+    """Figure 2, volatile state on leaders: nextIndex is initialized to leader last log index + 1, matchIndex to 0, after each election."""
+    node = member(entries=((1, 1), (1, 2)), term=1)
+    node.campaign()
+    node.step(Message(T.VOTE_RESP, 1, 2, 2))
+    assert [(each, node.raft.tracker.progress[each].match, node.raft.tracker.progress[each].next) for each in (2, 3)] == [(2, 0, 3), (3, 0, 3)]
+
+
+def test_a_follower_is_sent_what_it_lacks() -> None:
+    """Figure 2, leaders: if last log index >= nextIndex: send AppendEntries with log entries starting at nextIndex; if successful: update both."""
+    node = member(entries=((1, 1), (1, 2)), term=1)
+    node.campaign()
+    node.step(Message(T.VOTE_RESP, 1, 2, 2))
+    finish(node)
+    node.step(Message(T.APP_RESP, 1, 2, 2, index=2, reject=True, reject_hint=1, log_term=1))
+    (append,) = sent(finish(node), T.APP)
+    assert (append.to, append.index, append.log_term, [e.index for e in append.entries]) == (2, 1, 1, [2, 3])
+    node.step(Message(T.APP_RESP, 1, 2, 2, index=3))
+    assert (node.raft.tracker.progress[2].match, node.raft.tracker.progress[2].next) == (3, 4)
 
 
 def test_a_leader_sends_heartbeats() -> None:
