@@ -15,10 +15,10 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from harness.datadriven import Command
+from harness.datadriven import Command, parse
 from kubette.raft import describe
 from kubette.raft.confchange import ConfChangeError
-from kubette.raft.core import Options
+from kubette.raft.core import Options, Raft, Role
 from kubette.raft.log import RaftLog
 from kubette.raft.messages import (
     ConfChange,
@@ -78,6 +78,17 @@ class Stage:
         except ProposalDropped as error:
             self._say(f"dropped: {error}")
         return "" if self._quiet else "\n".join(self._lines)
+
+    def tell(self, *lines: str) -> str:
+        """Several commands; what was to be seen of them."""
+        return "\n".join(filter(None, [self.handle(parse(line)) for line in lines]))
+
+    def raft(self, node: int) -> Raft:
+        """What a member thinks."""
+        return self._running(self.actors[node]).raft
+
+    def led_by(self, node: int) -> bool:
+        return self.raft(node).role is Role.LEADER
 
     def _say(self, line: str) -> None:
         self._lines.append(line)
