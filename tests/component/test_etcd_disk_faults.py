@@ -12,8 +12,12 @@ import pytest
 from harness import etcd_processes as etcd
 from harness import faulty_etcd
 from harness.etcd_calls import CallError, Calls
+from harness.etcd_clients import Clients
+from harness.etcd_cluster import Cluster
 from harness.etcd_processes import OURS, Member
 from harness.eventually import eventually
+from kubette.etcd import wal
+from kubette.etcd.disk import SYSTEM_DISK
 
 pytestmark = pytest.mark.slow
 
@@ -95,6 +99,7 @@ async def _lives(tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
     ports = etcd.free_ports(2)
     acked: dict[bytes, set[bytes]] = {}
+    compacted = {False: 0, True: 0}  # the newest revision that a compaction was asked for, and the newest that was acknowledged
     revision = 1
     for life, place in enumerate(PLACES):
         (tmp_path / "arm").unlink(missing_ok=True)
@@ -104,8 +109,9 @@ async def _lives(tmp_path: Path, seed: int) -> None:
         try:
             member.wait_serving()
             revision = await _check(member.url, acked, revision, place)
+            await _check_compacted(member.url, compacted, place)
             (tmp_path / "arm").touch()
-            await _work(member.url, acked, life)
+            await _work(member.url, acked, compacted, life)
             assert member.wait_exit(10) == -9, f"{place} was never reached"
         finally:
             member.stop()
@@ -145,7 +151,16 @@ async def _check(url: str, acked: dict[bytes, set[bytes]], revision: int, where:
     return int(now)
 
 
-async def _work(url: str, acked: dict[bytes, set[bytes]], life: int) -> None:
+async def _check_compacted(url: str, compacted: dict[bool, int], where: str) -> None:
+    """What was compacted away does not come back, and everything after it is there."""
+    async with Calls(url) as calls:
+        if compacted[True]:
+            with pytest.raises(CallError, match="required revision has been compacted"):
+                await calls.range(b"key", b"kez", revision=compacted[True] - 1)
+            assert (await calls.range(b"key", b"kez", revision=compacted[False])).kvs, where
+
+
+async def _work(url: str, acked: dict[bytes, set[bytes]], compacted: dict[bool, int], life: int) -> None:
     """Writes, and everything else that has a step to die at, until the member is gone."""
     async with Calls(url) as calls:
         try:
@@ -158,7 +173,9 @@ async def _work(url: str, acked: dict[bytes, set[bytes]], life: int) -> None:
                 acked[key] = {value}
                 if turn % 4 == 3:
                     await calls.revoke(await calls.grant(60))
+                    compacted[False] = answer.header.revision
                     await calls.compact(answer.header.revision)
+                    compacted[True] = answer.header.revision
                 if turn % 8 == 5:
                     await calls.defragment()
                     await calls.remove(await calls.add_learner(f"http://127.0.0.1:{life * 200 + turn + 1}"))
@@ -266,3 +283,79 @@ def test_another_users_directory_is_refused(tmp_path: Path) -> None:
     assert r"the permission is \"drwxrwxrwx\". The recommended permission is \"-rwx------\"" in member.log
     assert "permission denied" in member.log.splitlines()[-1]
     assert "Traceback" not in member.log
+
+
+# One member of three
+
+
+async def test_f33_f35_f36_f37_a_member_whose_disk_fails_falls_out_alone(tmp_path: Path, is_long: bool) -> None:
+    """The others go on, nothing acknowledged is lost, and it comes back: unless its files are corrupt, which it says instead."""
+    rng = random.Random(33)
+    async with Cluster(tmp_path, 3) as cluster:
+        async with Clients(cluster.urls, 6) as clients:
+            await clients.wait_acked(20)
+            # F33 and F35: the log cannot be written or synced, once; on a follower, and on the leader.
+            cases = [("pwrite", "ENOSPC", False), ("fdatasync", "EIO", True), ("pwrite", "ENOSPC", True), ("fdatasync", "EIO", False)]
+            for call, number, is_leader in cases if is_long else cases[:2]:
+                leader = await cluster.wait_leader()
+                victim = leader if is_leader else (leader + 1) % 3
+                await cluster.restart(victim, faults=(f"error:{call}:{number}",))
+                if is_leader:
+                    await _lead(cluster, victim)
+                member = cluster.members[victim]
+                cluster.arm(victim)
+                assert await cluster.wait_exit(victim) == 1
+                assert "failed to save Raft hard state and entries: wal: cannot" in member.log.splitlines()[-1]
+                await clients.wait_acked(20, *(cluster.url(index) for index in range(3) if index != victim))
+                cluster.start(victim)
+                await cluster.wait_serving([victim])
+            victim = ((await cluster.wait_leader()) + 1) % 3
+            # F36: the last record is torn.
+            for _ in range(20 if is_long else 3):
+                await clients.wait_acked(20)
+                cluster.kill(victim)
+                last, records = _records(cluster, victim)
+                start, end = records[-1]
+                with last.open("r+b") as file:
+                    file.truncate(rng.randrange(start + 9, end))
+                member = cluster.start(victim)
+                await cluster.wait_serving([victim])
+                assert "Repaired the log's torn tail" in member.log
+                assert last.with_name(last.name + ".broken").exists()
+            # F37: a bit of an older record is not what it was.
+            cluster.kill(victim)
+            last, records = _records(cluster, victim)
+            start, end = records[len(records) // 2]
+            whole = last.read_bytes()
+            at = rng.randrange(start + 16, end)
+            with last.open("r+b") as file:
+                file.seek(at)
+                file.write(bytes([whole[at] ^ 4]))
+            damaged = last.read_bytes()
+            member = cluster.start(victim)
+            assert await cluster.wait_exit(victim) == 1
+            assert f"in {last}, offset {start}" in member.log.splitlines()[-1]
+            assert last.read_bytes() == damaged, "it was repaired, or cut off"
+            last.write_bytes(whole)
+            cluster.start(victim)
+            await cluster.wait_serving()
+            await clients.wait_acked(20)
+        clients.check()
+        await cluster.wait_equal()
+        cluster.logs_are_clean()
+
+
+async def _lead(cluster: Cluster, index: int) -> None:
+    """Until this member leads."""
+    leader = await cluster.wait_leader()
+    if leader != index:
+        async with Calls(cluster.url(leader)) as calls:
+            await calls.move_leader(cluster.ids[index])
+        assert await cluster.wait_leader() == index
+
+
+def _records(cluster: Cluster, index: int) -> tuple[Path, list[tuple[int, int]]]:
+    """The last file of a member's log, and where each of its records begins and ends."""
+    last = wal.segments(cluster.data(index) / "member" / "wal")[-1]
+    position = wal._Position()
+    return last, [(position.start, position.offset) for _ in wal._records(SYSTEM_DISK, last, position, last=True)]
