@@ -29,6 +29,7 @@ _U64 = struct.Struct("<Q")
 _SEAL = struct.Struct("<16sII")  # magic, how many CRCs follow, CRC of them
 _SEAL_MAGIC = b"kubette page crc"
 _RUN_PAGES = 16  # with one CRC
+_MAX_DEPTH = 64
 _LAST_OWN_TRANSACTION = 1  # we write 0 and 1; whoever writes to the file afterwards counts on
 
 Buckets = Mapping[bytes, Iterable[tuple[bytes, bytes]]]
@@ -164,7 +165,6 @@ class Database:
     def __init__(self, content: bytes) -> None:
         self._content = content
         _, self._page_bytes, self._root, self.size = self._meta()  # size: of all pages, what follows them does not count
-        self._pages_left = 0
 
     def _meta(self) -> tuple[int, int, int, int]:
         """Transaction, size of a page, root, and size of all pages."""
@@ -208,49 +208,64 @@ class Database:
 
     def buckets(self) -> dict[bytes, int]:
         """The root page of each top-level bucket; an empty inline bucket has root 0."""
-        found = {}
-        self._pages_left = self.size // self._page_bytes
-        for flags, key, value in self._walk(self._root):
-            if flags & BUCKET_LEAF:
-                found[key] = _BUCKET.unpack_from(value)[0] or -1
-        return found
+        return {key: _BUCKET.unpack_from(value)[0] or -1 for flags, key, value in self._elements(self._root) if flags & BUCKET_LEAF}
 
     def items(self, bucket: bytes) -> Iterator[tuple[bytes, bytes]]:
         """The items of a top-level bucket, ascending; nothing when there is no such bucket."""
-        self._pages_left = self.size // self._page_bytes + 1
-        for flags, key, value in self._walk(self._root):
-            if key == bucket and flags & BUCKET_LEAF:
-                root = _BUCKET.unpack_from(value)[0]
+        for flags, name, header in self._elements(self._root):
+            if name == bucket and flags & BUCKET_LEAF:
+                root = _BUCKET.unpack_from(header)[0]
                 # A small bucket stands inline behind its header.
-                walk = self._walk(root) if root else self._page_items(value, _BUCKET.size, 0)
-                for _, name, content in walk:
-                    yield name, content
+                elements = self._elements(root) if root else _leaf(header, _BUCKET.size, *_page(header, _BUCKET.size))
+                for _, key, value in elements:
+                    yield key, value
 
-    def _walk(self, page_id: int, depth: int = 0) -> Iterator[tuple[int, bytes, bytes]]:
-        self._pages_left -= 1
-        if self._pages_left < 0:
-            raise BboltError(f"bbolt: page at {page_id * self._page_bytes} belongs to two trees")
-        yield from self._page_items(self._content, page_id * self._page_bytes, depth)
+    def _elements(self, root: int) -> Iterator[tuple[int, bytes, bytes]]:
+        """Of a tree: flags, key, value."""
+        left = self.size // self._page_bytes + 1
+        levels = [iter((root,))]  # the pages still to visit, from the root down
+        while levels:
+            page_id = next(levels[-1], None)
+            if page_id is None:
+                levels.pop()
+                continue
+            left -= 1
+            if left < 0:
+                raise BboltError(f"bbolt: page at {page_id * self._page_bytes} belongs to two trees")
+            start = page_id * self._page_bytes
+            flags, count = _page(self._content, start)
+            if flags & LEAF:
+                yield from _leaf(self._content, start, flags, count)
+            elif flags & BRANCH and len(levels) <= _MAX_DEPTH:
+                at = start + _PAGE.size
+                levels.append(iter([child for _, _, child in _BRANCH.iter_unpack(self._content[at : at + count * _BRANCH.size])]))
+            else:
+                raise BboltError(f"bbolt: page at {start} has type {flags:#x}")
 
-    def _page_items(self, content: bytes, start: int, depth: int) -> Iterator[tuple[int, bytes, bytes]]:
-        if depth > 64 or start + _PAGE.size > len(content):
-            raise BboltError(f"bbolt: invalid page at {start}")
-        _, flags, count, _ = _PAGE.unpack_from(content, start)
-        at = start + _PAGE.size
-        if at + count * _LEAF.size > len(content):
-            raise BboltError(f"bbolt: invalid page at {start}: {count} elements")
-        if flags & LEAF:
-            for _ in range(count):
-                kind, position, key_size, value_size = _LEAF.unpack_from(content, at)
-                key = at + position
-                if key + key_size + value_size > len(content):
-                    raise BboltError(f"bbolt: element beyond the end at {at}")
-                yield kind, content[key : key + key_size], content[key + key_size : key + key_size + value_size]
-                at += _LEAF.size
-        elif flags & BRANCH:
-            for _ in range(count):
-                _, _, child = _BRANCH.unpack_from(content, at)
-                yield from self._walk(child, depth + 1)
-                at += _BRANCH.size
-        else:
-            raise BboltError(f"bbolt: page at {start} has type {flags:#x}")
+
+def _page(content: bytes, start: int) -> tuple[int, int]:
+    """Flags and count of the page at `start`, whose elements are all there."""
+    if start + _PAGE.size > len(content):
+        raise BboltError(f"bbolt: invalid page at {start}")
+    _, flags, count, _ = _PAGE.unpack_from(content, start)
+    if start + _PAGE.size + count * _LEAF.size > len(content):
+        raise BboltError(f"bbolt: invalid page at {start}: {count} elements")
+    return flags, count
+
+
+def _leaf(content: bytes, start: int, flags: int, count: int) -> list[tuple[int, bytes, bytes]]:
+    """The elements of a leaf page."""
+    if not flags & LEAF:
+        raise BboltError(f"bbolt: page at {start} has type {flags:#x}")
+    elements: list[tuple[int, bytes, bytes]] = []
+    size = len(content)
+    at = start + _PAGE.size
+    for kind, position, key_size, value_size in _LEAF.iter_unpack(content[at : at + count * _LEAF.size]):
+        key = at + position
+        value = key + key_size
+        end = value + value_size
+        if end > size:
+            raise BboltError(f"bbolt: element beyond the end at {at}")
+        elements.append((kind, content[key:value], content[value:end]))
+        at += _LEAF.size
+    return elements

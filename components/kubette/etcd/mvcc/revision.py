@@ -32,7 +32,10 @@ def to_key(revision: int, tombstone: bool) -> bytes:
 
 def from_key(key: bytes) -> tuple[int, bool]:
     """The revision of a bucket key, and whether it is a tombstone's. Raises ValueError."""
-    if len(key) not in (17, 18) or key[8:9] != b"_" or (len(key) == 18 and key[17:] != TOMBSTONE_MARK):
+    tombstone = len(key) == 18 and key[17:] == TOMBSTONE_MARK
+    if len(key) != 17 and not tombstone:
         raise ValueError(f"invalid revision key {key.hex()}")
-    main, _, sub = _STRUCT.unpack_from(key)
-    return pack(main, sub), len(key) == 18
+    main, mark, sub = _STRUCT.unpack_from(key)
+    if mark != b"_":
+        raise ValueError(f"invalid revision key {key.hex()}")
+    return main << SUB_BITS | sub, tombstone

@@ -264,16 +264,18 @@ class Store:
         leases: dict[bytes, int] = {}
         self.compacted = compacted
         current = max(1, compacted)
+        index, records, order, decode, size = self._index, self._records, self._order, KeyValue.FromString, 0
         for bucket_key, record in items:
             at, tombstone = revision.from_key(bucket_key)
             main = revision.main_of(at)
-            current = max(current, main)
-            pair = KeyValue.FromString(record)
+            if main > current:
+                current = main
+            pair = decode(record)
             key = pair.key
-            known = self._index.get(key)
+            known = index.get(key)
             if tombstone:
                 leases.pop(key, None)
-                entry = self._index[key] = KeyIndex() if known is None else key_index.widened(known)
+                entry = index[key] = KeyIndex() if known is None else key_index.widened(known)
                 if not entry.generations or entry.generations[-1].ended:
                     # All that a compaction at this very revision left of a generation.
                     entry.put(at).revisions.clear()
@@ -283,9 +285,9 @@ class Store:
             else:
                 created, version = pair.create_revision, pair.version
                 if known is None and version == 1 and created == main:
-                    self._index[key] = at
+                    index[key] = at
                 else:
-                    entry = self._index[key] = KeyIndex() if known is None else key_index.widened(known)
+                    entry = index[key] = KeyIndex() if known is None else key_index.widened(known)
                     if entry.generations and entry.live:
                         self._garbage.append((main, key))
                     entry.restore(at, created, version)
@@ -293,8 +295,11 @@ class Store:
                     leases[key] = lease
                 elif leases:
                     leases.pop(key, None)
-            self._add_record(at, record)
-        self._keys = SortedList(self._index)
+            records[at] = record
+            order.append(at)
+            size += len(record)
+        self.size += size
+        self._keys = SortedList(index)
         self.current = current
         return list(leases.items())
 
