@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import ssl
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -42,10 +43,12 @@ from kubette.stdx.tasks import Scope
 log = logs.logger(__name__)
 CERTIFICATE_REFRESH_S = 10.0
 REMOVED_DELAY_S = 1.0  # a removed member goes on helping for this long
+THREAD_SWITCH_S = 0.0005  # requests wait no longer than this for the thread that writes a snapshot (Python's default: ten times as long)
 
 
 async def serve(config: Config, version: str) -> None:
     """Run one member. Raises StartupError, and OSError when the disk fails."""
+    sys.setswitchinterval(THREAD_SWITCH_S)
     if config.memory_lock:
         memory_lock.lock_all()
     config = replace(
