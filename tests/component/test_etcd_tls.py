@@ -9,6 +9,7 @@ import pytest
 
 from harness import judges
 from harness.etcd_pair import member
+from harness.eventually import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs("etcdctl", "openssl", "curl")]
 
@@ -60,3 +61,29 @@ def test_both_protocols_and_users_by_certificate(tmp_path: Path) -> None:
         assert "permission denied" in ctl("ann", "put", "other", "1")[1]
         # The gateway does not go by certificates: a proxy's would speak for everybody.
         assert json.loads(_curl(tmp_path, "-d", '{"key":"b3du"}', f"{server.url}/v3/kv/range").stdout)["message"] == "etcdserver: user name is empty"
+
+
+def test_the_log_says_why_a_client_was_rejected(tmp_path: Path) -> None:
+    _authority(tmp_path)
+    (tmp_path / "other").mkdir()
+    _authority(tmp_path / "other")
+    flags = (f"--cert-file={tmp_path}/server.crt", f"--key-file={tmp_path}/server.key", f"--trusted-ca-file={tmp_path}/ca.crt", "--client-cert-auth")
+    with member(tmp_path / "m", [sys.executable, "-m", "kubette.etcd"], *flags, tls=True) as server:
+
+        def pair(directory: Path) -> tuple[str, ...]:
+            return "--cert", f"{directory}/ann.crt", "--key", f"{directory}/ann.key"
+
+        def log_of(*words: str) -> str:
+            before = (tmp_path / "m.log").read_text()
+            code, said = server.etcdctl("--command-timeout=1s", "--dial-timeout=1s", *words, "get", "k")
+            assert code != 0, said
+            return eventually(lambda: (tmp_path / "m.log").read_text()[len(before) :], lambda new: "rejected connection" in new)
+
+        authority = ("--cacert", f"{tmp_path}/ca.crt")
+        assert "tls: client didn't provide a certificate" in log_of(*authority)
+        assert "tls: failed to verify certificate: x509: certificate signed by unknown authority" in log_of(*authority, *pair(tmp_path / "other"))
+        assert "remote error: tls: " in log_of("--cacert", f"{tmp_path}/other/ca.crt", *pair(tmp_path))
+        plain = subprocess.run(["curl", "-s", "-m", "5", server.url.replace("https", "http") + "/version"], capture_output=True, check=False)
+        assert plain.returncode != 0
+        eventually(lambda: (tmp_path / "m.log").read_text(), lambda text: "first record does not look like a TLS handshake" in text)
+        assert server.etcdctl(*authority, *pair(tmp_path), "put", "k", "v") == (0, "OK\n")

@@ -108,6 +108,8 @@ class _Port:
 
     def __init__(self, context: ssl.SSLContext | None, files: Tls, endpoint: str, scope: Scope, config: Config) -> None:
         self._context = context
+        if context is not None:
+            tls_contexts.tell_failures(context, endpoint)
         self._scope = scope
         self._config = config
         doorman = tls_contexts.Doorman(files, endpoint, check_address=endpoint == "peer")

@@ -159,6 +159,56 @@ class Doorman:
         transport.abort()  # type: ignore[attr-defined]
 
 
+def tell_failures(context: ssl.SSLContext, endpoint: str) -> None:
+    """Log handshakes that fail: the event loop drops such a connection without a word. (Whose it was the loop does not tell either.)"""
+
+    class Told(ssl.SSLObject):
+        def do_handshake(self) -> None:
+            try:
+                super().do_handshake()
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                raise
+            except ssl.SSLError as error:
+                log.warning(f"rejected connection on {endpoint} endpoint", err=handshake_failure(error))
+                raise
+
+    context.sslobject_class = Told
+
+
+# OpenSSL's reasons in Go's words. An alert is what the other side said of us.
+_HANDSHAKE_FAILURES = {
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "tls: client didn't provide a certificate",
+    "HTTP_REQUEST": "tls: first record does not look like a TLS handshake",
+    "HTTPS_PROXY_REQUEST": "tls: first record does not look like a TLS handshake",
+    "WRONG_VERSION_NUMBER": "tls: first record does not look like a TLS handshake",
+    "UNSUPPORTED_PROTOCOL": "tls: client offered only unsupported versions",
+    "NO_SHARED_CIPHER": "tls: no cipher suite supported by both client and server",
+    "TLSV1_ALERT_UNKNOWN_CA": "remote error: tls: unknown certificate authority",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "remote error: tls: bad certificate",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "remote error: tls: expired certificate",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "remote error: tls: unknown certificate",
+}
+# X509_V_ERR_… of a client's certificate.
+_VERIFY_FAILURES = {
+    2: "x509: certificate signed by unknown authority",
+    9: "x509: certificate has expired or is not yet valid",
+    10: "x509: certificate has expired or is not yet valid",
+    18: "x509: certificate signed by unknown authority",
+    19: "x509: certificate signed by unknown authority",
+    20: "x509: certificate signed by unknown authority",
+    21: "x509: certificate signed by unknown authority",
+    26: "x509: certificate specifies an incompatible key usage",
+}
+
+
+def handshake_failure(error: ssl.SSLError) -> str:
+    """Why a handshake failed."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return "tls: failed to verify certificate: " + _VERIFY_FAILURES.get(error.verify_code, f"x509: {error.verify_message}")
+    reason = error.reason or str(error)
+    return _HANDSHAKE_FAILURES.get(reason, f"tls: {reason.lower().replace('_', ' ')}")
+
+
 def _remote(transport: asyncio.BaseTransport) -> str:
     name = transport.get_extra_info("peername")
     return str(name[0]) if isinstance(name, tuple) else str(name or "")
