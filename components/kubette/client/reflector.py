@@ -1,8 +1,11 @@
 """Keeps a sink equal to a resource on the server: list at a revision, then watch from it (client-go's Reflector).
 
 The watch is resumed from the last revision seen (bookmarks move it on while nothing happens). When the server no longer knows that
-revision (410) everything is listed again. The list is always a consistent one: a cache restarted against a lagging API server must
+revision (410), or not yet, everything is listed again. The list is always a consistent one: a cache restarted against a lagging API server must
 not travel back in time (RELIABILITY, INV-A4).
+
+Also when no server could be reached: it may come back over an etcd that was restored from a backup, in whose history the revision means something else. (There
+client-go resumes, and upstream's advice is to restart every component after a restore.)
 """
 
 import asyncio
@@ -54,6 +57,7 @@ class Reflector:
         self._metadata_only = metadata_only
         self._rng = rng or random.Random()
         self.resource_version = ""
+        self._connected = False  # the last watch got an answer
 
     async def run(self) -> None:
         """Follow the resource until cancelled; every failure is logged, waited for and tried again."""
@@ -67,13 +71,15 @@ class Reflector:
                 # A server that opens a watch only to close it would otherwise be asked again without pause.
                 failures = 0 if seen else failures + 1
             except ApiError as error:
-                if error.code == 410:
+                if error.code == 410 or _is_too_large(error):
                     log.v(2, "Watch expired, listing again", resource=self._resource.group_resource, err=error)
                     self.resource_version = ""
                     continue
                 failures += 1
                 self._report(error, failures)
             except TransportError as error:
+                if not self._connected:
+                    self.resource_version = ""
                 failures += 1
                 self._report(error, failures)
             if failures:
@@ -99,7 +105,7 @@ class Reflector:
     async def _watch(self) -> bool:
         """Apply events until the server ends the watch; answers whether it brought any."""
         timeout_s = WATCH_TIMEOUT_S_MIN * (1 + self._rng.random())
-        seen = False
+        seen = self._connected = False
         started = asyncio.get_running_loop().time()
         async with self._client.watch(
             self._resource,
@@ -110,6 +116,7 @@ class Reflector:
             field_selector=self._field_selector,
             metadata_only=self._metadata_only,
         ) as events:
+            self._connected = True
             async for kind, obj in events:
                 seen = True
                 version = obj["metadata"].get("resourceVersion", "")
@@ -118,3 +125,9 @@ class Reflector:
                 if version:
                     self.resource_version = version
         return seen or asyncio.get_running_loop().time() - started > 1.0
+
+
+def _is_too_large(error: ApiError) -> bool:
+    """The server has not reached the revision: it belongs to a history that was taken back."""
+    causes = (error.details or {}).get("causes") or []
+    return error.code == 504 and any(cause.get("reason") == "ResourceVersionTooLarge" for cause in causes)

@@ -12,6 +12,7 @@ anything that follows is believed. If they are not there, every subscriber lists
 """
 
 import asyncio
+import contextlib
 import heapq
 from collections.abc import Callable
 from typing import Protocol
@@ -189,6 +190,15 @@ class Feed:
                 await future
         except TimeoutError:
             raise TooLarge(self.revision) from None
+
+    async def wait_for_seen(self, revision: int) -> None:
+        """As `wait_for`, for a revision that a client says it has seen. When etcd itself has not come that far the client saw another history: TooLarge at once."""
+        if revision <= self.revision:
+            return
+        with contextlib.suppress(EtcdError, Rewound):
+            if await self.probe() < revision:
+                raise TooLarge(self.revision)
+        await self.wait_for(revision)
 
     async def probe(self) -> int:
         """etcd's revision at some moment after this call (a linearizable read). Calls that overlap share one request."""

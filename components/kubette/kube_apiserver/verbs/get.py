@@ -18,7 +18,7 @@ async def handle(call: Call) -> Answer:
     revision = options.resource_version(given)
     await store.wait_ready()
     try:
-        await call.core.feed.wait_for(revision)
+        await call.core.feed.wait_for_seen(revision)
     except TooLarge as error:
         raise status.too_large_resource_version(revision, call.core.feed.revision) from error
     found = store.cacher.items.get(keys.relative_key(store.kind, info.namespace, info.name))

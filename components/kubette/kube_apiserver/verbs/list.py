@@ -90,7 +90,7 @@ async def select(call: Call, opts: options.ListOptions) -> Page:
         return await _exact(call, store, selection, revision, "", opts.limit)
     if revision:
         try:
-            await call.core.feed.wait_for(revision)
+            await call.core.feed.wait_for_seen(revision)
         except TooLarge as error:
             raise status.too_large_resource_version(revision, call.core.feed.revision) from error
     elif opts.resource_version != "0":
@@ -147,7 +147,7 @@ async def _exact(call: Call, store: Store, selection: Selection, revision: int, 
     cacher = store.cacher
     if revision > cacher.revision:
         try:
-            await call.core.feed.wait_for(revision)
+            await call.core.feed.wait_for_seen(revision)
         except TooLarge as error:
             raise status.too_large_resource_version(revision, call.core.feed.revision) from error
     if cacher.changed <= revision <= cacher.revision and cacher.ready:

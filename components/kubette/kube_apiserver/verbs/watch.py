@@ -150,7 +150,7 @@ class Watcher:
         wants_state = opts.send_initial_events if opts.send_initial_events is not None else opts.resource_version in ("", "0")
         if revision > cacher.revision:
             try:
-                await core.feed.wait_for(revision)
+                await core.feed.wait_for_seen(revision)
             except TooLarge as error:
                 raise status.too_large_resource_version(revision, cacher.revision) from error
         elif not revision and opts.resource_version != "0":
