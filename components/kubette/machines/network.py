@@ -5,6 +5,7 @@ bridge. The functions act on the network namespace of the calling thread, or on 
 """
 
 import contextlib
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +68,16 @@ def port_name(machine: spec.Machine) -> str:
 
 def connect(switch: Any, machine: spec.Machine, pid: int) -> None:
     """Plug a cable between the switch (a netlink socket there) and the network namespace of process `pid`, as its eth0."""
+    from pyroute2.netlink.exceptions import NetlinkError
+
     port = port_name(machine)
     for leftover in switch.link_lookup(ifname=port):
-        # The kernel takes a dead machine's network down in its own time; its port must not be in the way.
-        switch.link("del", index=leftover)
+        # The kernel takes a dead machine's network down in its own time; its port must not be in the way. It may be done just now.
+        try:
+            switch.link("del", index=leftover)
+        except NetlinkError as error:
+            if error.code != errno.ENODEV:
+                raise
     switch.link("add", ifname=port, kind="veth", peer={"ifname": "eth0", "address": machine.mac_address, "net_ns_pid": pid})
     index = switch.link_lookup(ifname=port)[0]
     switch.link("set", index=index, master=switch.link_lookup(ifname=BRIDGE)[0], state="up")
