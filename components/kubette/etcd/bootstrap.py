@@ -53,7 +53,11 @@ async def open_member(config: Config, peer_context: ssl.SSLContext | None) -> Bo
         seeds: list[Member] = []
         if fresh:
             seeds = await _create(config, wal_dir, peer_context)
-        return open_files(config, fresh, seeds, SYSTEM_DISK, random.Random())
+        booted = open_files(config, fresh, seeds, SYSTEM_DISK, random.Random())
+        if not SYSTEM_DISK.exists(snap_directory / "db"):
+            # Empty until the first snapshot (the log has everything), but there from the first minute, where those who make backups look for it.
+            snapshotter.write_database(snap_directory / "db", snapshotter.capture(booted.state, ConfState()))
+        return booted
     except OSError as error:
         raise StartupError(data_dir.told(error, config.data_dir)) from error
     except (wal.WalError, snapshotter.SnapshotError) as error:

@@ -56,7 +56,7 @@ def capture(state: State, conf_state: ConfState) -> Image:
     """The image of the state now."""
     order, records, tombstones = state.store.capture()
     meta = [
-        (b"confState", json.dumps(_conf_state_json(conf_state), separators=(",", ":")).encode()),
+        *([(b"confState", json.dumps(_conf_state_json(conf_state), separators=(",", ":")).encode())] if conf_state.voters else []),
         (b"consistent_index", _U64.pack(state.applied_index)),
         (b"term", _U64.pack(state.applied_term)),
     ]
