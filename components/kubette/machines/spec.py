@@ -69,6 +69,11 @@ class Cluster:
         return tuple(m for m in self.machines if m.role == "worker")
 
     @property
+    def etcd_members(self) -> tuple[Machine, ...]:
+        """The machines on which etcd runs."""
+        return tuple(m for m in self.control_planes if m.name in self.joined)
+
+    @property
     def endpoint(self) -> str:
         """Where the machines reach the API: the load balancer when several machines serve it."""
         address = LOAD_BALANCER_ADDRESS if len(self.control_planes) > 1 else self.control_planes[0].address
