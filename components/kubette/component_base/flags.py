@@ -250,14 +250,38 @@ class FlagSet:
         setattr(options, flag.dest, parsed)
 
     def usage(self) -> str:
-        """The text of `--help`, in pflag's layout."""
-        lines = [self.description, "", "Usage:", f"  {self.program} [flags]", "", "Flags:"]
-        for flag in sorted(self.flags.values(), key=lambda f: f.name):
-            short = f"-{flag.shorthand}, " if flag.shorthand else "    "
-            kind = "" if flag.kind == "bool" else f" {flag.kind}"
-            default = f" (default {flag.default!r})" if flag.default not in ("", [], {}, 0, 0.0, False, None) else ""
-            lines.append(f"  {short}--{flag.name}{kind}".ljust(52) + f" {flag.help}{default}")
-        return "\n".join(lines)
+        """The text of `--help`, in the layout of cobra and pflag."""
+        return "\n".join([self.description, "", "Usage:", f"  {self.program} [flags]", "", "Flags:", *self.lines(f"help for {self.program}")])
+
+    def lines(self, help_text: str = "") -> list[str]:
+        """A line for each flag, in columns, by name; `help_text` is that of -h, where there is one."""
+        shown = [(flag.name, flag.shorthand, _kind(flag), flag.help + _default(flag)) for flag in self.flags.values()]
+        if help_text:
+            shown.append(("help", "h", "", help_text))
+        left = {name: f"  {f'-{short}, ' if short else '    '}--{name}{f' {kind}' if kind else ''}" for name, short, kind, _ in shown}
+        width = max(map(len, left.values()), default=0)
+        return [f"{left[name].ljust(width)}   {text}" for name, _, _, text in sorted(shown)]
+
+
+def _kind(flag: Flag) -> str:
+    return "" if flag.kind == "bool" else flag.kind
+
+
+def _default(flag: Flag) -> str:
+    """What pflag says of a default: nothing of an empty one."""
+    value = flag.default
+    if value in ("", [], {}, 0, 0.0, False, None):
+        return ""
+    match flag.kind:
+        case "string":
+            return f' (default "{value}")'
+        case "duration":
+            return f" (default {format_duration(value)})"
+        case "strings":
+            return f" (default [{','.join(value)}])"
+        case "bool":
+            return f" (default {str(value).lower()})"
+    return f" (default {value})"
 
 
 def _in_gos_words(flag: Flag, value: str, error: ValueError) -> str:

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
 
+from kubette.component_base import shell_scripts
 from kubette.component_base.flags import FlagError, FlagSet, HelpRequested, VersionRequested
-from kubette.etcdctl import shell_scripts
 from kubette.etcdctl.cobra import Command, CommandLineError, Flags, Program, value_flag
 from kubette.etcdctl.context import Context
 

@@ -161,6 +161,19 @@ def join_defaults(node_name: str) -> list[dict[str, Any]]:
     ]
 
 
+def reset_defaults() -> list[dict[str, Any]]:
+    """ResetConfiguration of `kubeadm config print reset-defaults`."""
+    head = {"apiVersion": f"{schemas.GROUP}/{schemas.LATEST}", "kind": "ResetConfiguration"}
+    return [head | {"certificatesDir": config.PKI_DIR, "criSocket": config.CRI_SOCKET, "timeouts": timeouts.DEFAULTS}]
+
+
+def upgrade_defaults() -> list[dict[str, Any]]:
+    """UpgradeConfiguration of `kubeadm config print upgrade-defaults`."""
+    work = {"certificateRenewal": True, "etcdUpgrade": True, "imagePullPolicy": "IfNotPresent", "imagePullSerial": True}
+    head = {"apiVersion": f"{schemas.GROUP}/{schemas.LATEST}", "kind": "UpgradeConfiguration"}
+    return [head | {"apply": work, "diff": {}, "node": work, "plan": {"etcdUpgrade": True}, "timeouts": timeouts.DEFAULTS}]
+
+
 def dump(documents: list[dict[str, Any]]) -> str:
     """As kubeadm prints them: keys in order, one after the other."""
     return "---\n".join(yaml.safe_dump(document, sort_keys=True, default_flow_style=False, width=1000) for document in documents)

@@ -1,6 +1,7 @@
 """Pure: what `kubeadm upgrade plan` prints (upstream: cmd/kubeadm/app/cmd/upgrade/plan.go)."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from kubette.api import releases
 from kubette.kubeadm import tables
@@ -22,6 +23,24 @@ def render(state: State, upgrades: list[Upgrade], config_versions: Mapping[str, 
     if not upgrades:
         return "Awesome, you're up-to-date! Enjoy!"
     return "\n".join([*(_section(state, upgrade) for upgrade in upgrades), _configurations(config_versions)])
+
+
+def document(state: State, upgrades: list[Upgrade], config_versions: Mapping[str, str]) -> dict[str, Any]:
+    """The fields of `-o json`: UpgradePlan of kubeadm's output API."""
+
+    def components(upgrade: Upgrade) -> list[dict[str, str]]:
+        rows = [row for name in COMPONENTS for row in _rows(name, state.components.get(name, {}), target_version(name, upgrade))]
+        rows += _rows("kubelet", state.kubelets, str(upgrade.target))
+        kubeadm = {"name": "kubeadm", "currentVersion": str(state.kubeadm), "newVersion": str(upgrade.kubeadm)}
+        return [*({"name": name, "currentVersion": old, "newVersion": new, "nodeName": node} for name, node, old, new in rows), kubeadm]
+
+    return {
+        "availableUpgrades": [{"description": upgrade.description, "components": components(upgrade)} for upgrade in upgrades],
+        "configVersions": [
+            {"group": group, "currentVersion": version, "preferredVersion": version, "manualUpgradeRequired": False}
+            for group, version in config_versions.items()
+        ],
+    }
 
 
 def _rows(component: str, versions: Mapping[str, list[str]], target: str) -> list[tuple[str, str, str, str]]:

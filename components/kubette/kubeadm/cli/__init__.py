@@ -1,24 +1,29 @@
 """kubeadm's command line: the table of its commands; each is a function of one of the modules here, imported when it is asked for."""
 
+import contextlib
+import functools
 import importlib
+import json
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from kubette.component_base import version
 from kubette.component_base.flags import FlagError, FlagSet, HelpRequested
+from kubette.component_base.version import major_minor
 from kubette.kubeadm import release_words
 from kubette.kubeadm.config import ConfigError
 
-_TOP = {
+if TYPE_CHECKING:
+    from kubette.kubeadm.cli import command_tree
+
+_GROUPS = {
     "certs": "Commands related to handling Kubernetes certificates",
     "config": "Manage configuration for a kubeadm cluster persisted in a ConfigMap in the cluster",
-    "init": "Run this command in order to set up the Kubernetes control plane",
-    "join": "Run this on any machine you wish to join an existing cluster",
+    "config images": "Interact with container images used by kubeadm",
+    "config print": "Print configuration",
     "kubeconfig": "Kubeconfig file utilities",
-    "reset": "Performs a best effort revert of changes made to this host by 'kubeadm init' or 'kubeadm join'",
     "token": "Manage bootstrap tokens",
     "upgrade": "Upgrade your cluster smoothly to a newer version with this command",
-    "version": "Print the version of kubeadm",
 }
 # command -> (module, function, what --help says)
 _COMMANDS = {
@@ -26,6 +31,7 @@ _COMMANDS = {
     "certs check-expiration": ("certs", "check_expiration", "Check certificates expiration for a Kubernetes cluster"),
     "certs generate-csr": ("certs", "generate_csr", "Generate keys and certificate signing requests"),
     "certs renew": ("certs", "renew", "Renew certificates for a Kubernetes cluster"),
+    "completion": ("completion", "show", "Output shell completion code for the specified shell (bash or zsh)"),
     "config images list": ("config", "images_list", "Print a list of images kubeadm will use"),
     "config images pull": ("config", "images_pull", "Pull images used by kubeadm"),
     "config migrate": (
@@ -35,13 +41,19 @@ _COMMANDS = {
     ),
     "config print init-defaults": ("config", "print_init_defaults", "Print default init configuration, that can be used for 'kubeadm init'"),
     "config print join-defaults": ("config", "print_join_defaults", "Print default join configuration, that can be used for 'kubeadm join'"),
+    "config print reset-defaults": ("config", "print_reset_defaults", "Print default reset configuration, that can be used for 'kubeadm reset'"),
+    "config print upgrade-defaults": (
+        "config",
+        "print_upgrade_defaults",
+        "Print default upgrade configuration, that can be used for 'kubeadm upgrade'",
+    ),
     "config validate": ("config", "validate", "Read a file containing the kubeadm configuration API and report any warnings and errors"),
-    "init": ("init_join", "init", _TOP["init"]),
+    "init": ("init_join", "init", "Run this command in order to set up the Kubernetes control plane"),
     "init phase": ("init_join", "init_phase", 'Use this command to invoke single phase of the "init" workflow'),
-    "join": ("init_join", "join", _TOP["join"]),
+    "join": ("init_join", "join", "Run this on any machine you wish to join an existing cluster"),
     "join phase": ("init_join", "join_phase", 'Use this command to invoke single phase of the "join" workflow'),
     "kubeconfig user": ("certs", "kubeconfig_user", "Output a kubeconfig file for an additional user"),
-    "reset": ("reset", "reset", _TOP["reset"]),
+    "reset": ("reset", "reset", "Performs a best effort revert of changes made to this host by 'kubeadm init' or 'kubeadm join'"),
     "reset phase": ("reset", "reset_phase", 'Use this command to invoke single phase of the "reset" workflow'),
     "token create": ("token", "create", "Create bootstrap tokens on the server"),
     "token delete": ("token", "delete", "Delete bootstrap tokens on the server"),
@@ -54,7 +66,7 @@ _COMMANDS = {
     "upgrade node phase": ("upgrade", "node_phase", 'Use this command to invoke single phase of the "node" workflow'),
     "upgrade node config": ("upgrade", "node_config", "Download the kubelet configuration from the cluster ConfigMap kubelet-config"),
     "upgrade plan": ("upgrade", "plan", "Check which versions are available to upgrade to and validate whether your current cluster is upgradeable."),
-    "version": ("version", "show", _TOP["version"]),
+    "version": ("version", "show", "Print the version of kubeadm"),
 }
 _TRACE_HINT = "To see the stack trace of this error execute with --v=5 or higher"
 
@@ -63,15 +75,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """kubeadm. Exit codes: 0, 1 for a failure, 2 for failed preflight checks."""
     words = sys.argv[1:] if argv is None else list(argv)
     if not words or words[0] in ("-h", "--help", "help"):
-        print(_help("kubeadm", _TOP))
-        return 0
+        return _help(words[1:])
+    if words[0] in ("__complete", "__completeNoDesc"):
+        return _complete(words)
     command = _find(words)
-    if command is None:
-        return _unknown(words)
     try:
+        if command is None:
+            return _group(words)
         return _run(command, words[len(command.split()) :])
     except FlagError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"{_prefix()}{error}", file=sys.stderr)
     except ConfigError as error:
         print(f"{_prefix()}{error}", file=sys.stderr)
     except KeyboardInterrupt:
@@ -91,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _prefix() -> str:
     """What stands before every failure since v1.34."""
-    return "error: " if version.major_minor()[1] >= release_words.SHORT_FAILURE_SINCE_MINOR else ""
+    return "error: " if major_minor()[1] >= release_words.SHORT_FAILURE_SINCE_MINOR else ""
 
 
 def _find(words: list[str]) -> str | None:
@@ -99,40 +112,90 @@ def _find(words: list[str]) -> str | None:
     return next((name for n in (3, 2, 1) if (name := " ".join(words[:n])) in _COMMANDS and len(words) >= n), None)
 
 
-def _unknown(words: list[str]) -> int:
-    """A group's own help, or the complaint about a word that is none of its commands."""
-    group: list[str] = []
-    for word in words:
-        if not any(name.startswith(" ".join([*group, word]) + " ") for name in _COMMANDS):
-            break
-        group.append(word)
-    rest = words[len(group) :]
-    if group and (not rest or rest[0] in ("-h", "--help")):
-        prefix = " ".join(group) + " "
-        below = {name.removeprefix(prefix): text for name, (_, _, text) in _COMMANDS.items() if name.startswith(prefix)}
-        print(_help(f"kubeadm {prefix}".strip(), below))
-        return 0
-    print(f'unknown command "{rest[0]}" for "{" ".join(["kubeadm", *group])}"', file=sys.stderr)
-    print(_TRACE_HINT, file=sys.stderr)
-    return 1
+def _group(words: list[str]) -> int:
+    """A group of commands shows what it has; alone it fails, as upstream's does. Raises FlagError for a word that is none of them."""
+    from kubette.kubeadm.cli import command_tree
+
+    node, rest = command_tree.find(_tree(), words)
+    if len(node.path) == 1:
+        raise FlagError(f'unknown command "{words[0]}" for "kubeadm"')
+    if rest and rest[0] not in ("-h", "--help"):
+        if rest[0].startswith("-"):
+            raise FlagError(f"unknown flag: {rest[0]}")
+        raise FlagError(f"invalid subcommand {json.dumps(' '.join(rest))}\nSee '{' '.join(node.path)} -h' for help and examples")
+    print(node.show(*_flags(node)))
+    return 0 if rest else 1
 
 
 def _run(command: str, words: list[str]) -> int:
     module, function, text = _COMMANDS[command]
+    if command.endswith(("phase", "renew")):
+        from kubette.kubeadm.cli import command_tree
+
+        node, rest = command_tree.find(_tree(), [*command.split(), *words])
+        if node.children and (not rest or rest[0] in ("-h", "--help")):
+            return _group([*command.split(), *words])
     flag_set = FlagSet(f"kubeadm {command}", text, positional=True)
     try:
         return int(getattr(importlib.import_module(f"{__name__}.{module}"), function)(flag_set, words))
     except HelpRequested:
-        print(flag_set.usage())
-        return 0
+        return _help([*command.split(), *(word for word in words if not word.startswith("-"))])
+
+
+@functools.cache
+def _tree() -> "command_tree.Node":
+    from kubette.kubeadm import expiration
+    from kubette.kubeadm.cli import command_tree
+
+    tree = command_tree.tree(_GROUPS, _COMMANDS)
+    renew = tree.children["certs"].children["renew"]
+    for name, text in (("all", "Renew all available certificates"), *((one.name, f"Renew the {one.long_name}") for one in expiration.MANAGED)):
+        renew.children[name] = command_tree.Node((*renew.path, name), text, runs=True)
+    renew.runs = False
+    return tree
+
+
+def _help(words: list[str]) -> int:
+    from kubette.kubeadm.cli import command_tree
+
+    node, rest = command_tree.find(_tree(), words)
+    if rest and len(node.path) == 1 and not rest[0].startswith("-"):
+        print(f"Unknown help topic [{' '.join(f'`{word}`' for word in rest)}]")
+    print(node.show(*_flags(node)))
+    return 0
+
+
+def _flags(node: "command_tree.Node") -> tuple[FlagSet, FlagSet]:
+    """(the command's own flags, those of every command)."""
+    own, everywhere = FlagSet(" ".join(node.path), positional=True), FlagSet("kubeadm")
+    command = _find(list(node.path[1:]))
+    if node.runs and command is not None:
+        module, function, _ = _COMMANDS[command]
+        own.program = f"kubeadm {command}"
+        words = list(node.path[1 + len(command.split()) :])
+        with contextlib.suppress(HelpRequested):
+            getattr(importlib.import_module(f"{__name__}.{module}"), function)(own, [*words, "--help"])
+    verbosity = own.flags.pop("v", None)
+    if verbosity is None:
+        own.int("v", 0, "number for the log level verbosity", shorthand="v")
+        verbosity = own.flags.pop("v")
+    verbosity.kind = "Level"
+    (own if len(node.path) == 1 else everywhere).flags["v"] = verbosity
+    return own, everywhere
+
+
+def _complete(words: list[str]) -> int:
+    """What cobra's completion scripts ask a program: a candidate a line, then how they are to be used."""
+    from kubette.kubeadm.cli import command_tree
+
+    *before, begun = words[1:] or [""]
+    for name, text in command_tree.candidates(_tree(), before, begun, lambda node: _flags(node)[0]):
+        print(f"{name}\t{text}" if text and words[0] == "__complete" else name)
+    print(":4" if command_tree.find(_tree(), before)[0].children or begun.startswith("-") else ":0")
+    return 0
 
 
 def _innermost(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-def _help(program: str, commands: dict[str, str]) -> str:
-    lines = ["kubeadm: easily bootstrap a secure Kubernetes cluster", "", "Usage:", f"  {program} [command]", "", "Available Commands:"]
-    return "\n".join([*lines, *(f"  {name:<18} {text}" for name, text in sorted(commands.items()))])

@@ -36,9 +36,9 @@ def _directory(options: Any, cluster: Cluster) -> Path:
 
 def check_expiration(flag_set: FlagSet, words: list[str]) -> int:
     _flags(flag_set)
-    flag_set.string("output", "text", "Output format. One of: text|json|yaml.", shorthand="o")
+    command_line.output_flag(flag_set)
     options = command_line.parse(flag_set, words)
-    if options.output not in ("text", "json", "yaml"):
+    if options.output not in command_line.FORMS:
         raise ConfigError(f"invalid output format: {options.output}")
     text = options.output == "text"
     cluster = _cluster(options, "check-expiration", quiet=not text)

@@ -3,16 +3,13 @@
 import asyncio
 import datetime
 import json
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from kubette.component_base.flags import FlagError, FlagSet
 from kubette.kubeadm import config
 from kubette.kubeadm.config import ConfigError
-
-if TYPE_CHECKING:
-    from kubette.kubeadm.phases.workflow import Phase
 
 T = TypeVar("T")
 
@@ -31,21 +28,11 @@ def now() -> datetime.datetime:
 
 def parse(flag_set: FlagSet, words: list[str], arguments: int = 0) -> Any:
     """Raises FlagError for an unknown flag or more than `arguments` arguments."""
-    flag_set.int("v", 0, "Number for the log level verbosity.", shorthand="v")
+    flag_set.int("v", 0, "number for the log level verbosity", shorthand="v")
     options = flag_set.parse(words)
     if len(options.args) > arguments:
         raise FlagError(f'unknown command "{options.args[arguments]}" for "{flag_set.program}"')
     return options
-
-
-def lists_phases(workflow_name: str, phases: "Sequence[Phase[Any]]", words: list[str]) -> bool:
-    """Whether no phase is asked for: then those that there are have been shown."""
-    if words and words[0] not in ("-h", "--help"):
-        return False
-    from kubette.kubeadm.phases import workflow
-
-    say(f'Use this command to invoke single phase of the "{workflow_name}" workflow\n\n{workflow.tree(phases)}')
-    return True
 
 
 def required(options: Any, *names: str) -> None:
@@ -57,6 +44,26 @@ def required(options: Any, *names: str) -> None:
 
 def admin_flags(flag_set: FlagSet) -> None:
     flag_set.string("kubeconfig", f"{config.KUBERNETES_DIR}/admin.conf", "The kubeconfig file to use when talking to the cluster.")
+
+
+FORMS = ("text", "json", "yaml")
+
+
+def output_flag(flag_set: FlagSet) -> None:
+    flag_set.string("output", "text", f"Output format. One of: {'|'.join(FORMS)}.", shorthand="o")
+
+
+def output(kind: str, **fields: Any) -> dict[str, Any]:
+    """A document of kubeadm's output API."""
+    return {"kind": kind, "apiVersion": "output.kubeadm.k8s.io/v1alpha3", **fields}
+
+
+def print_as(options: Any, text: str, document: Callable[[], dict[str, Any]]) -> None:
+    """The text, or the document as -o wants it. Raises ConfigError."""
+    if options.output == "text":
+        say(text)
+    else:
+        show(document(), options.output)
 
 
 def show(document: dict[str, Any], form: str) -> None:

@@ -14,8 +14,8 @@ from kubette.kubeadm.config import Cluster, ConfigError
 from kubette.stdx import files
 
 
-def _images(flag_set: FlagSet, words: list[str]) -> tuple[list[str], str]:
-    """(the images of the release that was asked for, the CRI socket)."""
+def _images(flag_set: FlagSet, words: list[str]) -> tuple[list[str], str, Any]:
+    """(the images of the release that was asked for, the CRI socket, all options)."""
     flag_set.string("config", "", "Path to a kubeadm configuration file.")
     flag_set.string("kubernetes-version", version.git_version(), "Choose a specific Kubernetes version for the control plane.")
     flag_set.string("image-repository", images.REPOSITORY, "Choose a container registry to pull control plane images from.")
@@ -30,7 +30,7 @@ def _images(flag_set: FlagSet, words: list[str]) -> tuple[list[str], str]:
         cluster = Cluster(documents.resolve_version(options.kubernetes_version), image_repository=options.image_repository)
         cluster.validate()
         socket = getattr(options, "cri_socket", "")
-    return images.required(cluster.kubernetes_version, cluster.image_repository), socket or config.CRI_SOCKET
+    return images.required(cluster.kubernetes_version, cluster.image_repository), socket or config.CRI_SOCKET, options
 
 
 def load(path: str) -> documents.Documents:
@@ -55,12 +55,14 @@ def load_beside(options: Any, allowed: Collection[str], kind: str = "") -> docum
 
 
 def images_list(flag_set: FlagSet, words: list[str]) -> int:
-    say("\n".join(_images(flag_set, words)[0]))
+    command_line.output_flag(flag_set)
+    wanted, _, options = _images(flag_set, words)
+    command_line.print_as(options, "\n".join(wanted), lambda: command_line.output("Images", images=wanted))
     return 0
 
 
 def images_pull(flag_set: FlagSet, words: list[str]) -> int:
-    wanted, socket = _images(flag_set, words)
+    wanted, socket, _ = _images(flag_set, words)
     from kubette.kubeadm import container_runtime
 
     async def pull() -> None:
@@ -99,6 +101,18 @@ def _component_default(kind: str) -> dict[str, object]:
 def print_join_defaults(flag_set: FlagSet, words: list[str]) -> int:
     command_line.parse(flag_set, words)
     say(documents.dump(documents.join_defaults(platform.node().lower())).rstrip())
+    return 0
+
+
+def print_reset_defaults(flag_set: FlagSet, words: list[str]) -> int:
+    command_line.parse(flag_set, words)
+    say(documents.dump(documents.reset_defaults()).rstrip())
+    return 0
+
+
+def print_upgrade_defaults(flag_set: FlagSet, words: list[str]) -> int:
+    command_line.parse(flag_set, words)
+    say(documents.dump(documents.upgrade_defaults()).rstrip())
     return 0
 
 

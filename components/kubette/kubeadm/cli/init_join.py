@@ -17,7 +17,17 @@ if TYPE_CHECKING:
 
 
 # What may stand beside --config; anything else would say the same thing twice.
-_BESIDE_CONFIG = {"config", "dry-run", "ignore-preflight-errors", "node-name", "skip-phases", "skip-token-print", "upload-certs", "v"}
+_BESIDE_CONFIG = {
+    "config",
+    "dry-run",
+    "ignore-preflight-errors",
+    "node-name",
+    "skip-certificate-key-print",
+    "skip-phases",
+    "skip-token-print",
+    "upload-certs",
+    "v",
+}
 
 
 def _local_flags(flag_set: FlagSet) -> None:
@@ -68,8 +78,6 @@ def init_phase(flag_set: FlagSet, words: list[str]) -> int:
     from kubette.kubeadm.phases import init as phases
     from kubette.kubeadm.phases import workflow
 
-    if command_line.lists_phases("init", phases.PHASES, words):
-        return 0
     context, options = _init_context(flag_set, words, arguments=2)
     command_line.run(workflow.run_one(phases.PHASES, options.args, context))
     return 0
@@ -88,6 +96,7 @@ def _init_context(flag_set: FlagSet, words: list[str], arguments: int) -> "tuple
     flag_set.string("token", "", "The token to use for establishing bidirectional trust between nodes and control-plane nodes.")
     flag_set.duration("token-ttl", config.DEFAULT_TOKEN_TTL_S, "The duration before the token is automatically deleted.")
     flag_set.bool("upload-certs", False, "Upload control-plane certificates to the kubeadm-certs Secret.")
+    flag_set.bool("skip-certificate-key-print", False, "Don't print the key used to encrypt the control-plane certificates.")
     flag_set.bool("skip-token-print", False, "Skip printing of the default bootstrap token.")
     options = command_line.parse(flag_set, words, arguments)
     from kubette.kubeadm import cluster_config
@@ -126,6 +135,7 @@ def _init_context(flag_set: FlagSet, words: list[str], arguments: int) -> "tuple
         upload_certs=options.upload_certs,
         certificate_key=options.certificate_key or document.get("certificateKey") or "",
         skip_token_print=options.skip_token_print,
+        skip_certificate_key_print=options.skip_certificate_key_print,
         bootstrap_tokens=tokens,
         kubelet_configuration=(loaded.by_kind.get("KubeletConfiguration") if loaded else None) or {},
         proxy_configuration=(loaded.by_kind.get("KubeProxyConfiguration") if loaded else None) or {},
@@ -159,8 +169,6 @@ def join_phase(flag_set: FlagSet, words: list[str]) -> int:
     from kubette.kubeadm.phases import join as phases
     from kubette.kubeadm.phases import workflow
 
-    if command_line.lists_phases("join", phases.PHASES, words):
-        return 0
     # The phase's own words stand before the endpoint and the flags.
     phase, rest = workflow.split(phases.PHASES, words)
     context, _ = _join_context(flag_set, rest)

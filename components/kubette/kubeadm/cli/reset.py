@@ -31,8 +31,6 @@ def reset_phase(flag_set: FlagSet, words: list[str]) -> int:
     from kubette.kubeadm.phases import reset as phases
     from kubette.kubeadm.phases import workflow
 
-    if command_line.lists_phases("reset", phases.PHASES, words):
-        return 0
     run, options = _options(flag_set, words, arguments=1)
     command_line.run(workflow.run_one(phases.PHASES, options.args, run))
     return 0

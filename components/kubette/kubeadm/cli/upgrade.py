@@ -108,7 +108,10 @@ def plan(flag_set: FlagSet, words: list[str]) -> int:
     _policy_flags(flag_set)
     _config_flag(flag_set)
     flag_set.bool("print-config", False, "Specifies whether the configuration file that will be used in the upgrade should be printed or not.")
+    command_line.output_flag(flag_set)
     options = command_line.parse(flag_set, words, arguments=1)
+    if options.output not in command_line.FORMS:
+        raise ConfigError(f"invalid output format: {options.output}")
     _configure(options, "plan")
     command_line.run(_plan(_version(options.args[0]) if options.args else None, options))
     return 0
@@ -118,31 +121,38 @@ async def _plan(wanted: Release | None, options: Any) -> None:
     from kubette.kubeadm import cluster_api, cluster_state
     from kubette.kubeadm.phases import preflight, upgrade
 
+    # A program that reads the plan gets the plan and nothing else.
+    tell = say if options.output == "text" else lambda _: None
     async with cluster_api.connect(Path(options.kubeconfig)) as client:
-        say("[preflight] Running pre-flight checks.")
-        preflight.judge(preflight.root(), _ignored(options), say)
+        tell("[preflight] Running pre-flight checks.")
+        preflight.judge(preflight.root(), _ignored(options), tell)
         await cluster_api.reachable(client)
-        cluster = await _fetch(client, "upgrade/config")
+        cluster = await _fetch(client, "upgrade/config", tell)
         _print_config(cluster, options)
-        await upgrade.check_cluster(client, cluster, _ignored(options), say)
+        await upgrade.check_cluster(client, cluster, _ignored(options), tell)
         state = await cluster_state.read(client)
         target, newest = upgrade_policy.stable(state.kubeadm)
-        say("[upgrade] Fetching available versions to upgrade to")
-        say(f"[upgrade/versions] Cluster version: {str(state.cluster)[1:]}")
-        say(f"[upgrade/versions] kubeadm version: {state.kubeadm}")
+        tell("[upgrade] Fetching available versions to upgrade to")
+        tell(f"[upgrade/versions] Cluster version: {str(state.cluster)[1:]}")
+        tell(f"[upgrade/versions] kubeadm version: {state.kubeadm}")
         if wanted is None and target != newest:
-            say(f"I remote version is much newer: {newest}; falling back to: stable-{target.line.removeprefix('v')}")
+            tell(f"I remote version is much newer: {newest}; falling back to: stable-{target.line.removeprefix('v')}")
         target = wanted or target
-        say(f"[upgrade/versions] Target version: {target}")
+        tell(f"[upgrade/versions] Target version: {target}")
         # Whoever names a version is taken to know what there is, as a machine without a network has to.
         in_series = wanted or releases.latest(state.cluster.line)
         if target >= state.cluster:
-            say(f"[upgrade/versions] Latest version in the {state.cluster.line} series: {in_series}")
+            tell(f"[upgrade/versions] Latest version in the {state.cluster.line} series: {in_series}")
         for skew in upgrade_policy.skews(state):
-            say(f"[upgrade/versions] WARNING: {skew}")
-        say("")
+            tell(f"[upgrade/versions] WARNING: {skew}")
+        tell("")
         upgrades = upgrade_policy.possible(state, target, in_series, _allowed(options))
-        say(upgrade_report.render(state, upgrades, await cluster_state.config_versions(client)))
+        configs = await cluster_state.config_versions(client)
+        command_line.print_as(
+            options,
+            upgrade_report.render(state, upgrades, configs),
+            lambda: command_line.output("UpgradePlan", **upgrade_report.document(state, upgrades, configs)),
+        )
 
 
 def apply(flag_set: FlagSet, words: list[str]) -> int:
@@ -163,8 +173,6 @@ def apply(flag_set: FlagSet, words: list[str]) -> int:
 def apply_phase(flag_set: FlagSet, words: list[str]) -> int:
     from kubette.kubeadm.phases import upgrade, workflow
 
-    if command_line.lists_phases("apply", upgrade.APPLY, words):
-        return 0
     options = _apply_options(flag_set, words, arguments=3)
     phase, rest = workflow.split(upgrade.APPLY, options.args)
 
@@ -231,12 +239,12 @@ def _print_config(cluster: Cluster, options: Any) -> None:
         say("[upgrade/config] Configuration used:\n" + textwrap.indent(cluster_api.dump(cluster.to_dict()).rstrip("\n"), "\t"))
 
 
-async def _fetch(client: "Client", prefix: str) -> Cluster:
+async def _fetch(client: "Client", prefix: str, tell: Callable[[str], None] = say) -> Cluster:
     """Raises ConfigError for a cluster that this kubeadm is too new for."""
     from kubette.kubeadm import cluster_config
 
     try:
-        return await cluster_config.fetch(client, prefix, say)
+        return await cluster_config.fetch(client, prefix, tell)
     except ConfigError as error:
         part = "upgrade/init config" if release_words.of(version.major_minor()[1]).phased else "upgrade/config"
         raise ConfigError(f"[{part}] FATAL: {error}") from error
@@ -267,8 +275,6 @@ def node(flag_set: FlagSet, words: list[str]) -> int:
 def node_phase(flag_set: FlagSet, words: list[str]) -> int:
     from kubette.kubeadm.phases import upgrade, workflow
 
-    if command_line.lists_phases("node", upgrade.NODE, words):
-        return 0
     options = _node_options(flag_set, words, arguments=2)
     workflow.find(upgrade.NODE, options.args)
 

@@ -39,6 +39,7 @@ class Context:
     upload_certs: bool = False
     certificate_key: str = ""
     skip_token_print: bool = False
+    skip_certificate_key_print: bool = False
     control_plane: bool = True
     dry_run: bool = False  # show what would be written
     dry_run_directory: Path | None = None  # where a dry run of init or join puts its files
@@ -59,6 +60,10 @@ class Context:
     def machines_kubelet_document(self) -> dict[str, Any]:
         """The same with the patches for this machine."""
         return self.patches.apply("kubeletconfiguration", self.kubelet_document(), self.say)
+
+    @property
+    def shown_certificate_key(self) -> str:
+        return "<value withheld>" if self.skip_certificate_key_print else self.certificate_key
 
     @property
     def pki(self) -> Path:

@@ -122,7 +122,7 @@ Run "kubectl apply -f [podnetwork].yaml" with one of the options listed at:
   https://kubernetes.io/docs/concepts/cluster-administration/addons/
 """
     if context.cluster.control_plane_endpoint:
-        key = f" --certificate-key {context.certificate_key}" if context.upload_certs else ""
+        key = f" --certificate-key {context.shown_certificate_key}" if context.upload_certs else ""
         text += f"""
 You can now join any number of control-plane nodes running the following command on each as root:
 

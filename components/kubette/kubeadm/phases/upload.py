@@ -48,8 +48,7 @@ async def upload_certs(context: Context, client: Client) -> None:
         return
     context.certificate_key = context.certificate_key or shared_certs.new_key()
     context.say('[upload-certs] Storing the certificates in Secret "kubeadm-certs" in the "kube-system" Namespace')
-    if not context.skip_token_print:
-        context.say(f"[upload-certs] Using certificate key:\n{context.certificate_key}")
+    context.say(f"[upload-certs] Using certificate key:\n{context.shown_certificate_key}")
     data = shared_certs.encrypt(context.pki, context.certificate_key)
     body = cluster_api.secret("kubeadm-certs", "kube-system", "Opaque", data)
     # The token cleaner deletes this short-lived token, and the garbage collector the certificates that it owns.

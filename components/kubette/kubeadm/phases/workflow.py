@@ -85,16 +85,6 @@ def split(phases: Sequence[Phase[Any]], words: Sequence[str]) -> tuple[list[str]
     return list(words[:count]), list(words[count:])
 
 
-def tree(phases: Sequence[Phase[Any]]) -> str:
-    """The list that --help shows."""
-    width = max(len(name) for name in names(phases)) + 3
-    lines = []
-    for phase in phases:
-        lines.append(f"{phase.name.ljust(width)}{phase.short}")
-        lines += [f"  /{child}" for child in phase.children]
-    return "\n".join(lines)
-
-
 async def _guarded(phase: Phase[C], children: Sequence[str], context: C) -> None:
     try:
         await phase.run(context, children)
