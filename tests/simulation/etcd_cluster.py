@@ -123,7 +123,8 @@ class EtcdCluster:
         self._by_id[machine.member_id] = machine
         node, state = machine.server.node, machine.server.state
         self.note(f"start {machine.name}: {describe.status(node)} at {state.applied_index}")
-        self._check_config(machine)
+        # The database may be ahead of the snapshot that the log knows: then Raft's configuration is as old as its log, and follows.
+        self._check_config(machine, min(node.raft.log.applied, state.applied_index))
         if before is not None:
             found, known = (node.raft.term, node.raft.vote), before.state[:2]
             if found < known or (found[0] == known[0] and known[1] and found[1] != known[1]):
@@ -135,12 +136,11 @@ class EtcdCluster:
             self.model.check_store(machine.name, state.applied_index, state.store)
         self._checked[machine.name] = state.applied_index
 
-    def _check_config(self, machine: Machine) -> None:
-        """INV-R9: what a member that has just been started, or given a snapshot, takes for the configuration."""
-        server = machine.server
-        made = max((index for index in self.invariants.configurations if index <= server.state.applied_index), default=None)
-        state = server.node.raft.tracker.config.conf_state()
-        if server.state.applied_index and made is not None and state != self.invariants.configurations[made]:
+    def _check_config(self, machine: Machine, at: int) -> None:
+        """INV-R9: what a member that has just been started, or given a snapshot, at an index takes for the configuration."""
+        made = max((index for index in self.invariants.configurations if index <= at), default=None)
+        state = machine.server.node.raft.tracker.config.conf_state()
+        if at and made is not None and state != self.invariants.configurations[made]:
             raise Violation(f"INV-R9: {machine.name} is at {state}, not {self.invariants.configurations[made]}")
 
     def sends(self, machine: Machine, message: Message) -> None:
@@ -193,7 +193,7 @@ class EtcdCluster:
 
     def installed(self, machine: Machine) -> None:
         state = machine.server.state
-        self._check_config(machine)
+        self._check_config(machine, machine.server.state.applied_index)
         self.model.check_store(machine.name, state.applied_index, state.store)
         self._checked[machine.name] = state.applied_index
 
