@@ -1,7 +1,7 @@
 """The one loop that drives Raft: tick, step, propose; then persist, send, apply, advance, in this order.
 
-Everything that waits for the disk waits here, and only here: while one batch is being synced, proposals and messages collect
-and make the next batch (group commit). Proposals wait while there is no leader; whoever made them times out.
+Everything that waits for the disk waits here, and only here: while one batch is being synced, the one before it is applied and answered,
+and proposals and messages collect and make the next (group commit). Proposals wait while there is no leader; whoever made them times out.
 """
 
 import asyncio
@@ -197,6 +197,7 @@ class RaftLoop:
 
     async def _carry_out(self) -> None:
         ready = self.node.ready()
+        committed: Sequence[Entry] = ready.committed_entries
         for note in ready.notes:
             log.info("Raft: " + note)
         if ready.soft_state is not None:
@@ -210,23 +211,32 @@ class RaftLoop:
         if ready.must_sync or ready.snapshot is not None:
             self._wal.save(ready.hard_state or self._deferred_state, ready.entries)
             self._deferred_state = None
+            syncing = self._sync()
+            # What is committed and on disk already need not wait for what is only now being written.
+            durable = self.node.raft.log.stable
+            self._apply([entry for entry in committed if entry.index <= durable])
+            committed = [entry for entry in committed if entry.index > durable]
             # fsync before any promise leaves: a vote, an acknowledgement must survive a crash.
-            await self._sync()
+            self.on_synced(*await syncing)
         elif ready.hard_state is not None:
             self._deferred_state = ready.hard_state
         if ready.messages_after_persist:
             self._send(ready.messages_after_persist)
         if ready.read_states:
             self._machine.read_states(ready.read_states)
-        if ready.committed_entries:
-            self._machine.apply(ready.committed_entries)
+        self._apply(committed)
         self.node.advance()
         # Reads and messages that the advance released (a first commit of the term, for one).
         self._after_input()
 
-    async def _sync(self) -> None:
+    def _apply(self, entries: Sequence[Entry]) -> None:
+        if entries:
+            self._machine.apply(entries)
+
+    def _sync(self) -> "asyncio.Future[tuple[float, float]]":
+        """Under way when this returns; done, with the times of writing and syncing, when everything saved so far is durable."""
         loop = asyncio.get_running_loop()
-        self.on_synced(*await loop.run_in_executor(self._disk, self._timed_sync, loop.time))
+        return loop.run_in_executor(self._disk, self._timed_sync, loop.time)
 
     @property
     def written_bytes(self) -> int:
@@ -250,7 +260,7 @@ class RaftLoop:
         self._deferred_state = None
         self._wal.save_snapshot(snapshot.index, snapshot.term)
         # Only what a snapshot covers that is durable, and known to the log, may be forgotten.
-        await self._sync()
+        self.on_synced(*await self._sync())
         self.node.compact(max(compact_to, self.node.raft.log.offset), snapshot)
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._disk, self._wal.release_to, snapshot.index)

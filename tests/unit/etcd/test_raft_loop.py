@@ -1,10 +1,12 @@
-"""The loop that drives Raft: what a member that has just started is asked to propose reaches the leader."""
+"""The loop that drives Raft: what reaches the leader, and what waits for the disk and what does not."""
 
 import asyncio
 import random
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from kubette.etcd.disk import SystemDisk
 from kubette.etcd.raft_loop import RaftLoop
 from kubette.etcd.server import Limits, Server, empty_state
 from kubette.etcd.wal import Wal
@@ -23,8 +25,12 @@ class Machine:
 
     def __init__(self) -> None:
         self.handed: list[int] = []
+        self.applied: asyncio.Queue[bytes] = asyncio.Queue()
 
-    def apply(self, entries: Sequence[Entry]) -> None: ...
+    def apply(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            if entry.data:
+                self.applied.put_nowait(entry.data)
 
     async def install_snapshot(self, snapshot: Snapshot) -> None: ...
 
@@ -100,4 +106,46 @@ async def test_a_deposed_leader_revokes_no_lease_by_way_of_its_successor(tmp_pat
     loop._propose_batch()
     (forwarded,) = [InternalRaftRequest.FromString(message.entries[0].data) for message in sent if message.type is MessageType.PROP]
     assert forwarded.lease_revoke.ID == 7
+    loop.close()
+
+
+class HeldDisk(SystemDisk):
+    """A sync waits until it is let go."""
+
+    def __init__(self) -> None:
+        self.waiting, self.let_go = threading.Semaphore(0), threading.Semaphore(1)  # the first belongs to the log's creation
+
+    def sync_data(self, fd: int) -> None:
+        self.waiting.release()
+        assert self.let_go.acquire(timeout=30)
+        super().sync_data(fd)
+
+
+async def test_what_is_durable_is_applied_while_the_next_batch_is_being_synced(tmp_path: Path) -> None:
+    disk, machine = HeldDisk(), Machine()
+    node = Node(Options(1), RaftLog(), HardState(1, 0, 0), ConfState(voters=(1,)), random.Random(1))
+    loop = RaftLoop(node, Wal.create(tmp_path / "wal", b"", disk=disk), machine, lambda messages: (), 0.1)
+    assert disk.waiting.acquire(timeout=1)
+    running = asyncio.create_task(loop.run())
+
+    async def syncing() -> None:
+        assert await asyncio.to_thread(disk.waiting.acquire, timeout=30)
+
+    loop.begin(0)
+    for _ in range(2):  # the vote for itself, and the first entry of the term
+        await syncing()
+        disk.let_go.release()
+    loop.propose(1, b"first")
+    await syncing()
+    loop.propose(2, b"second")
+    assert machine.applied.empty()
+    disk.let_go.release()
+    await syncing()  # the second one's
+    assert await asyncio.wait_for(machine.applied.get(), 30) == b"first"
+    await asyncio.sleep(0)
+    assert machine.applied.empty()
+    disk.let_go.release()
+    assert await asyncio.wait_for(machine.applied.get(), 30) == b"second"
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
     loop.close()
