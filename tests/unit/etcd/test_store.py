@@ -192,3 +192,23 @@ def test_a_small_key_costs_less_than_400_bytes_in_all() -> None:
         assert tracemalloc.get_traced_memory()[0] / 5000 < 400
     finally:
         tracemalloc.stop()
+
+
+def test_a_watch_that_had_everything_outlives_the_compaction_of_a_newer_store() -> None:
+    """A snapshot takes the store's place: what it has forgotten, a watch in step has seen, or did not ask for."""
+    stores = (Store(), Store())
+    receiver = Receiver()
+    hub = WatcherHub(stores[0])
+    hub.add(Watcher(b"b", b"", 2, receiver.deliver, receiver.cancel))
+    for store, keys in ((stores[0], (b"a", b"a")), (stores[1], (b"a", b"a", b"a", b"b"))):
+        for key in keys:
+            transaction = store.begin()
+            transaction.put(key, b"x")
+            transaction.end()
+        while hub.sync():
+            pass
+    stores[1].compact(3)
+    hub.replace_store(stores[1])
+    while hub.sync():
+        pass
+    assert (receiver.compacted, receiver.events) == (0, [(5, b"b", False)])

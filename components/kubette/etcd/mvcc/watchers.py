@@ -110,9 +110,12 @@ class WatcherHub:
 
     def replace_store(self, store: Store) -> None:
         """The store was replaced by a snapshot: every watcher goes on from history, where it stopped."""
-        self.store = store
         for group in [*self._by_key.values(), *self._by_range.values()]:
-            self._unsynced.update(group)
+            for watcher in group:
+                # It has everything of the store before: what is compacted of that, it does not miss.
+                watcher.next_revision = max(watcher.next_revision, self.store.current + 1)
+                self._unsynced[watcher] = None
+        self.store = store
         self._by_key, self._by_range = {}, {}
 
     def has_unsynced(self) -> bool:
