@@ -253,14 +253,14 @@ class RaftLoop:
     async def _record_snapshot(self) -> None:
         assert self._finished_snapshot is not None
         (snapshot, compact_to, purge), self._finished_snapshot = self._finished_snapshot, None
-        if snapshot.index < self.node.raft.log.snapshot.index:
-            return  # the leader has sent a newer one meanwhile
         # A snapshot is believed only when the log says that its index is committed.
         self._wal.save(self._deferred_state, ())
         self._deferred_state = None
         self._wal.save_snapshot(snapshot.index, snapshot.term)
         # Only what a snapshot covers that is durable, and known to the log, may be forgotten.
         self.on_synced(*await self._sync())
+        if snapshot.index < self.node.raft.log.snapshot.index:
+            return  # the leader has sent a newer one meanwhile, also while the disk was busy
         self.node.compact(max(compact_to, self.node.raft.log.offset), snapshot)
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._disk, self._wal.release_to, snapshot.index)
