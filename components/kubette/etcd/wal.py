@@ -155,7 +155,8 @@ def _says_length(content: bytes | mmap.mmap, start: int, size: int, length: int)
             if not head[at - 1] & 0x80:
                 break
         if tag == 0x1A:
-            return at + value == length
+            # A sector may end right before the length, or inside of it: no length but 0 ends in a zero byte.
+            return at + value == length or not any(head[at - 1 :])
     return False
 
 

@@ -67,6 +67,18 @@ def test_f36_a_file_cut_anywhere_in_its_last_record_loses_only_that(tmp_path: Pa
         assert contents.hard_state.commit >= 10
 
 
+@pytest.mark.parametrize("head", range(8, 41, 8))
+def test_f36_a_record_torn_at_any_place_of_its_head_is_known_as_such(head: int) -> None:
+    """A disk writes sectors: what follows the boundary is zero, wherever it falls. Found by simulation: right before the length of the data."""
+    for variant in range(200):  # the checksum, and so the length of its field, is another one each time
+        log = wal.Wal(Path(), 0, Path(), 0, 0, METADATA, SystemDisk())
+        log._add(wal.ENTRY, b"lost %d" % variant * 30)
+        start = wal.SECTOR_BYTES - head
+        content = bytes(start) + log._buffer[0][:head] + bytes(2 * wal.SECTOR_BYTES)
+        with pytest.raises(wal.TornTailError):
+            wal._next_record(Path("file"), content, len(content), wal._Position(offset=start), last=True)
+
+
 @pytest.mark.slow
 def test_f37_no_flipped_bit_goes_unnoticed(tmp_path: Path) -> None:
     path, offsets = written(tmp_path / "wal")
