@@ -17,7 +17,8 @@ from simulation.invariants import Violation
 from simulation.virtual_network import VirtualNetwork
 from simulation.virtual_time import ProcessLoop, Scheduler
 
-TIMEOUT_S = 3.0
+TIMEOUTS_S = (0.3, 1.0, 3.0)
+WITNESS_S = 0.08
 OPERATIONS_PER_KEY = 60  # then the next keys: what is unknown about one does not burden the checker for ever
 ACCOUNTS = [b"account%d" % each for each in range(3)]
 PREFIX_END = {b"k": b"l", b"account": b"accounu", b"lease": b"leasf"}
@@ -42,6 +43,7 @@ class Lab(Protocol):
     client_loop: ProcessLoop
     machines: list[Machine]
     history: list[Operation]
+    under_way: dict[Operation, None]
     floor: int  # the highest revision that a linearizable answer has named
     quiet: bool  # faults are over: come to an end
     count: int  # operations so far
@@ -59,6 +61,7 @@ class Client:
         self.name = name
         self.rng = rng
         self.machine = lab.pick(rng)
+        self.timeout_s = rng.choice(TIMEOUTS_S)
 
     def later(self, call: Any, *args: Any) -> None:
         self.lab.scheduler.at(self.lab.scheduler.now, self.lab.client_loop, call, *args)
@@ -75,7 +78,7 @@ class Client:
         body, full = request.SerializeToString(), f"/etcdserverpb.{path}".encode()
         there.send(lambda: machine.call(full, body, lambda answer: back.send(lambda: self.later(_finish, done, answer))))
         try:
-            async with asyncio.timeout(TIMEOUT_S):
+            async with asyncio.timeout(self.timeout_s):
                 answer = await done
         except TimeoutError:
             answer = None
@@ -175,6 +178,8 @@ class KvClient(Client):
     async def _recorded(self, key: bytes, kind: str, argument: Any, call: Any) -> None:
         """`call` answers the operation's result."""
         began = self.lab.scheduler.now
+        operation = Operation(self.name, key, kind, argument, None, began, None)
+        self.lab.under_way[operation] = None
         self.lab.note(f"{self.name} {kind} {key!r} {argument!r:.50} at {self.machine.name}")
         try:
             result = await call
@@ -182,10 +187,12 @@ class KvClient(Client):
             raise
         except (Unknown, RpcError) as error:
             if kind != "get" and not (isinstance(error, RpcError) and error.message in REFUSALS):
-                self.lab.history.append(Operation(self.name, key, kind, argument, None, began, None))
+                self.lab.history.append(operation)
             raise
+        finally:
+            del self.lab.under_way[operation]
         self.lab.note(f"{self.name} answered {result!r:.24}")
-        self.lab.history.append(Operation(self.name, key, kind, argument, result, began, self.lab.scheduler.now))
+        self.lab.history.append(operation._replace(result=result, ret=self.lab.scheduler.now))
 
     async def put(self) -> None:
         key, value, floor = self._key(), self._value(), self.lab.floor
@@ -314,7 +321,8 @@ class WatchClient(Client):
         self.range_end = PREFIX_END.get(self.key, b"\0")
         self.slowness_s = self.rng.choice((0.0, 0.0, 0.1))
         await self.pause(2.0)
-        self._begin(max(1, self.lab.floor + self.rng.randrange(-20, 10)))
+        around = self.lab.floor + self.rng.randrange(-20, 10)
+        self._begin(max(1, self.rng.choice((around, self.lab.model.compacted))))
         while not self.finished:
             try:
                 await self._watch()
@@ -422,7 +430,7 @@ class LeaseClient(Client):
         stream = self.stream("Lease/LeaseKeepAlive")
         try:
             stream.send(pb.LeaseKeepAliveRequest(ID=lease_id))
-            answer = await stream.receive(pb.LeaseKeepAliveResponse, TIMEOUT_S)
+            answer = await stream.receive(pb.LeaseKeepAliveResponse, self.timeout_s)
         finally:
             stream.close()
         self.lab.note(f"{self.name} renews {lease_id:x}: {answer.TTL if answer else None}")
@@ -436,12 +444,39 @@ class LeaseClient(Client):
         return True
 
 
+class Witness(KvClient):
+    """Sits on a machine and asks its member all the time; one on the other side of a cut writes there (INV-R11: no stale answer)."""
+
+    def __init__(self, lab: Lab, machine: Machine, rng: random.Random, writes: bool) -> None:
+        super().__init__(lab, machine.name, rng)
+        self.machine = machine
+        self._writes = writes
+
+    def start(self, seconds: float) -> None:
+        async def run() -> None:
+            until = self.lab.scheduler.now + seconds
+            while self.lab.scheduler.now < until and not self.lab.quiet:
+                self.lab.client_loop.create_task(self._ask())
+                await asyncio.sleep(WITNESS_S)
+
+        self.later(lambda: self.lab.client_loop.create_task(run()))
+
+    async def _ask(self) -> None:
+        try:
+            if self._writes:
+                self.lab.count += 1
+                await self.put()
+            else:
+                await self._range(pb.RangeRequest(key=b"account0"))
+        except (Refused, Unknown, RpcError):
+            pass
+
+
 class Operator(Client):
     """Changes who is a member: adds voters and learners, promotes, removes."""
 
     async def run(self) -> None:
         await self.pause(3.0)
-        number = len(self.lab.machines)
         while not self.lab.quiet:
             await self.pause(2.0)
             try:
@@ -455,8 +490,8 @@ class Operator(Client):
                     gone = self.rng.choice([*voters, *learners])
                     await self._change("Cluster/MemberRemove", pb.MemberRemoveRequest(ID=gone.ID), pb.MemberRemoveResponse)
                 elif len(members) < 6:
-                    number += 1
-                    request = pb.MemberAddRequest(peerURLs=[peer_url(f"m{number}")], isLearner=self.rng.random() < 0.6)
+                    self.lab.count += 1
+                    request = pb.MemberAddRequest(peerURLs=[peer_url(f"m{100 + self.lab.count}")], isLearner=self.rng.random() < 0.6)
                     await self._change("Cluster/MemberAdd", request, pb.MemberAddResponse)
             except (Refused, Unknown):
                 await self.failed()
@@ -470,7 +505,8 @@ class Operator(Client):
 
 
 def make_clients(lab: Lab, rng: random.Random, reconfigure: bool) -> Sequence[Client]:
-    kinds: list[type[Client]] = (
-        [KvClient] * rng.randrange(2, 5) + [WatchClient] * rng.randrange(1, 4) + [LeaseClient] * rng.randrange(2) + [Operator] * reconfigure
-    )
+    kinds: list[type[Client]] = [KvClient] * rng.randrange(2, 5)
+    kinds += [WatchClient] * rng.randrange(1, 4)
+    kinds += [LeaseClient] * rng.randrange(2)
+    kinds += [Operator] * 2 * reconfigure
     return [kind(lab, f"c{place}", random.Random(rng.random())) for place, kind in enumerate(kinds)]

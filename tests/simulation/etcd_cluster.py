@@ -7,7 +7,7 @@ progress, every member must end with the same keys, and every watch must have be
 import contextlib
 import hashlib
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 from unittest.mock import patch
@@ -22,9 +22,9 @@ from kubette.etcd.services import watch as watch_service
 from kubette.etcd.wal import WalError
 from kubette.etcd_api import rpc_pb2 as pb
 from kubette.raft import describe
-from kubette.raft.core import Role
+from kubette.raft.core import CAMPAIGN_TRANSFER, Role
 from kubette.raft.messages import ConfChangeType, Entry, EntryType, Message, MessageType
-from simulation.etcd_clients import Client, WatchClient, make_clients
+from simulation.etcd_clients import Client, WatchClient, Witness, make_clients
 from simulation.etcd_machine import Machine, Removed, WatchedWal, base_config
 from simulation.etcd_model import Model
 from simulation.invariants import Invariants, Violation
@@ -44,7 +44,8 @@ class Faults:
     kill: bool
     power: bool
     power_all: bool
-    in_a_call: bool  # power goes in the middle of a disk call
+    in_a_call: bool  # power goes in the middle of what is done to the disk
+    in_a_snapshot: bool
     torn: bool
     fsync: bool
     full: bool
@@ -83,8 +84,10 @@ class EtcdCluster:
         self._by_id: dict[int, Machine] = {}
         self.invariants = Invariants()
         self.model = Model(min_ttl=max(1, round(1.5 * base.election_s)))
+        self._led: dict[str, tuple[int, int]] = {}  # by machine: term and last index, while it leads
         self._checked: dict[str, int] = {}  # by machine: the index up to which its store was compared
         self.history: list[Operation] = []
+        self.under_way: dict[Operation, None] = {}
         self.floor = 0
         self.count = 0
         self.quiet = False
@@ -191,6 +194,19 @@ class EtcdCluster:
             self.machines.append(machine)
             self._restart_later(machine)
 
+    def takes(self, machine: Machine, message: Message) -> Callable[[], None]:
+        """INV-R10: who hears a leader ignores candidates. To be called when the message has been taken."""
+        raft = machine.server.node.raft
+        asks = message.type in (MessageType.PRE_VOTE, MessageType.VOTE) and message.context != CAMPAIGN_TRANSFER and message.term > raft.term
+        hears = raft.lead and raft.election_elapsed < raft.options.election_ticks
+
+        def taken() -> None:
+            granted = [each for each in raft.out.messages_after_persist if each.to == message.from_ and not each.reject and each.term == message.term]
+            if any(each.type in (MessageType.PRE_VOTE_RESP, MessageType.VOTE_RESP) for each in granted):
+                raise Violation(f"INV-R10: {machine.name} hears a leader, and answers {describe.message(message)} with a vote")
+
+        return taken if asks and hears else _nothing
+
     def installed(self, machine: Machine) -> None:
         state = machine.server.state
         self._check_config(machine, machine.server.state.applied_index)
@@ -213,14 +229,24 @@ class EtcdCluster:
                 self._died(machine, loop.failures)
             else:
                 self.invariants.check(machine.member_id, machine.server.node)
-                self._check_own_match(machine)
+                if machine.server.node.raft.role is Role.LEADER:
+                    self._check_leader(machine)
         return True
 
-    def _check_own_match(self, machine: Machine) -> None:
-        """INV-R8: a leader counts itself only for what its own disk has."""
+    def _check_leader(self, machine: Machine) -> None:
         raft = machine.server.node.raft
         assert machine.wal is not None
-        if raft.role is Role.LEADER and raft.id in raft.tracker.progress and raft.tracker.progress[raft.id].match > machine.wal.last:
+        log, seen = raft.log, self._led.get(machine.name, (0, 0))
+        self._led[machine.name] = raft.term, log.last_index
+        if seen[0] == raft.term and seen[1] < log.last_index:
+            entries = log.slice(max(log.applied, log.offset) + 1, log.last_index + 1)
+            changes = [entry for entry in entries if entry.type is not EntryType.NORMAL]
+            if len(changes) > 1 and changes[-1].term == raft.term:
+                raise Violation(
+                    f"INV-R9: leader {machine.name} makes a change of the configuration at {changes[-1].index}, one at {changes[0].index} waits"
+                )
+        # INV-R8: it counts itself only for what its own disk has.
+        if raft.id in raft.tracker.progress and raft.tracker.progress[raft.id].match > machine.wal.last:
             raise Violation(
                 f"INV-R8: leader {machine.name} counts its log up to {raft.tracker.progress[raft.id].match}, the disk has {machine.wal.last}"
             )
@@ -267,7 +293,11 @@ class EtcdCluster:
         if self.quiet:
             return
         self.scheduler.after(self.rng.random() * 1.2, self._hurt)
-        kinds = [name for name in ("kill", "power", "power_all", "in_a_call", "fsync", "full", "pause", "slow_disk") if getattr(self.faults, name)]
+        kinds = [
+            name
+            for name in ("kill", "power", "power_all", "in_a_call", "in_a_snapshot", "fsync", "full", "pause", "slow_disk")
+            if getattr(self.faults, name)
+        ]
         kinds += [name for name in ("partition", "one_way", "wall_jump", "move_leader") if getattr(self.faults, name)]
         alive = self.alive()
         if not kinds or not alive:
@@ -293,7 +323,10 @@ class EtcdCluster:
             self._restart_later(each)
 
     def _in_a_call(self, machine: Machine) -> None:
-        machine.disk.cut_at = machine.disk.calls + self.rng.choice((1, 2, 5, 20, 80))
+        machine.disk.cut_at = machine.disk.calls + 1 + self.rng.randrange(60)
+
+    def _in_a_snapshot(self, machine: Machine) -> None:
+        machine.disk.cut_after_create = self.rng.randrange(40)
 
     def _fsync(self, machine: Machine) -> None:
         machine.disk.failing_syncs = 1
@@ -304,7 +337,16 @@ class EtcdCluster:
 
     def _pause(self, machine: Machine) -> None:
         assert machine.loop is not None
-        machine.loop.paused_until = self.scheduler.now + self.rng.choice((0.3, 1.0, 4.0)) * self.rng.random()
+        seconds = self.rng.choice((0.5, 4.0)) * self.rng.random()
+        machine.loop.paused_until = self.scheduler.now + seconds
+        self._witness(machine, seconds)
+
+    def _witness(self, machine: Machine, seconds: float) -> None:
+        """Who asks a member that others may take for dead, and who writes elsewhere."""
+        others = [each for each in self.alive() if each is not machine]
+        if machine.server.is_leader and others:
+            Witness(self, machine, random.Random(self.rng.random()), writes=False).start(seconds)
+            Witness(self, self.rng.choice(others), random.Random(self.rng.random()), writes=True).start(seconds)
 
     def _slow_disk(self, machine: Machine) -> None:
         machine.disk_latency_s = 0.2
@@ -332,7 +374,9 @@ class EtcdCluster:
         elif rng.random() < 0.5:
             pairs = [(other, one) for one, other in pairs]
         self.network.cut(pairs)
-        self.scheduler.after(rng.random() * 5, self.network.cut, ())
+        seconds = rng.random() * 5
+        self.scheduler.after(seconds, self.network.cut, ())
+        self._witness(machine, seconds)
 
     def _wall_jump(self, machine: Machine) -> None:
         machine.clock.jump_s = self.rng.choice((-1e6, -10.0, 10.0, 1e6))
@@ -379,7 +423,8 @@ class EtcdCluster:
         self.network.weather = Weather()
         self.network.cut(())
         for machine in self.machines:
-            machine.disk.full, machine.disk.cut_at, machine.disk.failing_syncs, machine.disk_latency_s = False, None, 0, 0.001
+            machine.disk.spare()
+            machine.disk_latency_s = 0.001
             if machine.loop is not None:
                 machine.loop.paused_until = 0.0
             else:
@@ -406,7 +451,7 @@ class EtcdCluster:
             client.finished = True
             self._check_watch(client)
         try:
-            wrong = linearizability.check(self.history)
+            wrong = linearizability.check([*self.history, *self.under_way])
         except UndecidedError:
             wrong = None  # the model has compared every answer; this is the second opinion
         if wrong is not None:
@@ -465,6 +510,10 @@ class EtcdCluster:
             wrong = watch_checks.check(self.model.events, record)
             if wrong:
                 raise Violation(f"INV-{wrong[0]} (watch {client.name} of {client.key!r}; {len(wrong)} in all)")
+
+
+def _nothing() -> None:
+    pass
 
 
 @contextlib.contextmanager

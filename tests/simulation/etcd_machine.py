@@ -33,6 +33,7 @@ from simulation.virtual_time import ProcessLoop, Scheduler
 TOKEN = "simulation"
 VERSION, CLUSTER_VERSION = "3.6.0", "3.6.0"
 WALL_AT_START = 1_700_000_000.0
+WAKING_S = 0.02
 REMOVED_DELAY_S = 1.0  # a removed member goes on helping for this long
 SNAPSHOT_S = 0.05  # a transfer, at least
 Answer = Callable[[bytes | RpcError], object]
@@ -51,6 +52,8 @@ class World(Protocol):
     def started(self, machine: "Machine", before: "WatchedWal | None") -> None: ...
 
     def sends(self, machine: "Machine", message: Message) -> None: ...
+
+    def takes(self, machine: "Machine", message: Message) -> Callable[[], None]: ...
 
     def applied(self, machine: "Machine", entries: Sequence[Entry]) -> None: ...
 
@@ -273,8 +276,11 @@ class Machine:
         return dropped
 
     def take(self, data: bytes) -> None:
-        """A message arrives."""
-        self._later(self._step, raft_codec.message_from(data))
+        """A message arrives. A process that wakes from a pause reads its sockets in any order: clients' before this one, for instance."""
+        if self.loop is not None:
+            wake = self.loop.paused_until
+            when = wake + self.rng.random() * WAKING_S if wake > self.world.scheduler.now else self.world.scheduler.now
+            self.world.scheduler.at(when, self.loop, self._step, raft_codec.message_from(data))
 
     def _step(self, message: Message) -> None:
         if message.from_ in self.server.state.membership.removed:
@@ -283,7 +289,9 @@ class Machine:
                 sender._later(lambda: sender.server.removed.set())  # as the transport's 410 does
             return
         self.world.note(_told(message))
+        taken = self.world.takes(self, message)
         self.server.raft.step([message])
+        taken()
 
     async def _send_snapshot(self, other: "Machine", message: Message) -> None:
         """The state as of now, in one piece: it arrives or it does not, and the sender hears how."""
@@ -488,5 +496,5 @@ def peer_url(name: str) -> str:
 def base_config(names: Sequence[str], **changes: Any) -> config.Config:
     """What all members have in common."""
     initial = ",".join(f"{name}={peer_url(name)}" for name in names)
-    options = flag_table.flag_set().parse([f"--initial-cluster={initial}", f"--initial-cluster-token={TOKEN}", "--max-wals=2", "--max-snapshots=2"])
+    options = flag_table.flag_set().parse([f"--initial-cluster={initial}", f"--initial-cluster-token={TOKEN}", "--max-wals=1", "--max-snapshots=2"])
     return replace(config.check(options), **changes)

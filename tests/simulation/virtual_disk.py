@@ -105,6 +105,7 @@ class VirtualDisk:
         self.alive = True
         self.calls = 0
         self.cut_at: int | None = None  # the call at which the power goes
+        self.cut_after_create: int | None = None  # so many calls after the next file was made
         self.failing_syncs = 0
         self.failed = 0  # syncs
         self.full = False
@@ -122,8 +123,13 @@ class VirtualDisk:
 
     def restart(self) -> None:
         """Another process opens it; of a killed one (without a power cut) every write is still there."""
-        self.alive, self.cut_at, self.failing_syncs = True, None, 0
+        self.alive = True
+        self.spare()
         self._open = {}
+
+    def spare(self) -> None:
+        """No more faults."""
+        self.cut_at, self.cut_after_create, self.failing_syncs, self.full = None, None, 0, False
 
     def is_synced(self, fd: int) -> bool:
         """Whether nothing that was written to the file could get lost."""
@@ -186,6 +192,8 @@ class VirtualDisk:
 
     @contextlib.contextmanager
     def create(self, path: Path) -> Iterator[BinaryIO]:
+        if self.cut_after_create is not None:
+            self.cut_at, self.cut_after_create = self.calls + 1 + self.cut_after_create, None
         self._called()
         yield _Stream(self, self._handle(self._new(path)))
 
