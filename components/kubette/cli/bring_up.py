@@ -5,7 +5,6 @@ import hashlib
 import secrets
 import socket
 import string
-from typing import Any
 
 import yaml
 
@@ -14,7 +13,6 @@ from kubette.cli.errors import PhaseError
 from kubette.cli.machine_commands import Batch
 from kubette.cli.progress import Progress
 from kubette.machines import client, launch, layout, spec
-from kubette.stdx import files
 
 READY_TIMEOUT_S = 240.0
 API_TIMEOUT_S = 120.0
@@ -81,6 +79,8 @@ class BringUp:
             api_socket.close()
             self._start_machines()
             self._wait_runtimes()
+        if self.cluster.by_hand:
+            return
         if self.cluster.initialized:
             self._write_kubeconfig()
             self._wait_api()
@@ -179,8 +179,5 @@ class BringUp:
                     journal.tail(self._place.machine_root(missing[0]), "kubelet"),
                 )
 
-    def _write_kubeconfig(self) -> dict[str, Any]:
-        admin = self._place.machine_root(self.cluster.control_planes[0].name) / self.cluster.admin_kubeconfig
-        config = kubeconfig_file.for_host(kubeconfig_file.read(admin), self.cluster.context, self.cluster.api_port)
-        files.write_atomic(self._place.kubeconfig, yaml.safe_dump(config, sort_keys=False), 0o600)
-        return config
+    def _write_kubeconfig(self) -> None:
+        kubeconfig_file.of_cluster(self._place, self.cluster)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from kubette.cli import common_flags
+from kubette.cli import common_flags, kubeconfig_file
 from kubette.cli.errors import CommandError
 from kubette.component_base.flags import FlagSet
 from kubette.machines import layout, spec
@@ -17,8 +17,11 @@ def flags() -> FlagSet:
 def run(options: Any) -> int:
     spec.check_name(options.name)
     place = layout.of(options.name)
-    place.load()
+    cluster = place.load()
+    if cluster.by_hand and (place.machine_root(cluster.control_planes[0].name) / cluster.admin_kubeconfig).exists():
+        kubeconfig_file.of_cluster(place, cluster)
     if not place.kubeconfig.exists():
-        raise CommandError(f'cluster "{options.name}" has no kubeconfig yet: it was never up')
+        why = f"type kubeadm init on {cluster.control_planes[0].name}" if cluster.by_hand else "it was never up"
+        raise CommandError(f'cluster "{options.name}" has no kubeconfig yet: {why}')
     print(place.kubeconfig if options.path else place.kubeconfig.read_text(), end="\n" if options.path else "")
     return 0

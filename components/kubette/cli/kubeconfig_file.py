@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from kubette.cli.errors import CommandError
+from kubette.machines import layout, spec
 from kubette.stdx import files
 
 SECTIONS = ("clusters", "users", "contexts")
@@ -37,6 +38,16 @@ def for_host(admin: dict[str, Any], context: str, api_port: int) -> dict[str, An
         "current-context": context,
         "preferences": {},
     }
+
+
+def of_cluster(place: layout.Layout, cluster: spec.Cluster) -> Path:
+    """The cluster's own file for use on the host, made of what lies on its first control plane."""
+    admin = place.machine_root(cluster.control_planes[0].name) / cluster.admin_kubeconfig
+    config = for_host(read(admin), cluster.context, cluster.api_port)
+    if cluster.by_hand:  # whoever typed `kubeadm init` had no reason to have 127.0.0.1 in the server's certificate
+        config["clusters"][0]["cluster"]["tls-server-name"] = "kubernetes"
+    files.write_atomic(place.kubeconfig, yaml.safe_dump(config, sort_keys=False), 0o600)
+    return place.kubeconfig
 
 
 def merged(current: dict[str, Any], addition: dict[str, Any]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ def flags() -> FlagSet:
     flag_set.string("kubernetes-version", version.DEFAULT_VERSION, "The Kubernetes release of a new cluster.")
     flag_set.int("api-port", spec.API_PORT, "The host's loopback port of the API.")
     flag_set.string("style", "kubeadm", "How the cluster is set up: kubeadm, or systemd (all processes are units, as in Kubernetes The Hard Way).")
+    flag_set.bool("machines-only", False, "Give the machines power and leave kubeadm init and kubeadm join to you.")
     flag_set.bool("retain", False, "Keep a new cluster that failed to start, for inspection.")
     return flag_set
 
@@ -36,6 +37,9 @@ def run(options: Any) -> int:
     for which in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(which, _interrupt)
     wanted = spec.plan(options.name, options.control_planes, options.workers, options.kubernetes_version, options.style, options.api_port)
+    wanted = dataclasses.replace(wanted, by_hand=options.machines_only)
+    if wanted.by_hand and wanted.style != "kubeadm":
+        raise CommandError("--machines-only is for --style kubeadm")
     place = layout.of(options.name)
     host_checks.check_folder(layout.home())
     config = kubeconfig_file.default_path(dict(os.environ))
@@ -65,6 +69,9 @@ def run(options: Any) -> int:
         raise error from None
     finally:
         os.close(lock)
+    if cluster.by_hand:
+        _say_what_to_type(cluster, progress)
+        return 0
     kubeconfig_file.add(config, kubeconfig_file.read(place.kubeconfig))
     _say_what_next(cluster, config, progress)
     return 0
@@ -93,6 +100,7 @@ def _existing(place: layout.Layout, wanted: spec.Cluster, changed: set[str]) -> 
         ("workers", len(wanted.workers), len(cluster.workers)),
         ("kubernetes-version", wanted.kubernetes_version, cluster.kubernetes_version),
         ("style", wanted.style, cluster.style),
+        ("machines-only", wanted.by_hand, cluster.by_hand),
     ]
     for flag, asked, is_now in differences:
         if flag in changed and asked != is_now:
@@ -112,6 +120,20 @@ def _clean_up(place: layout.Layout, purge: bool, progress: Progress) -> None:
                 down.purge(place)
     finally:
         signal.signal(signal.SIGINT, previous)
+
+
+def _say_what_to_type(cluster: spec.Cluster, progress: Progress) -> None:
+    name = "" if cluster.name == common_flags.DEFAULT_NAME else f" --name {cluster.name}"
+    first = cluster.control_planes[0].name
+    several = f" --control-plane-endpoint={cluster.endpoint} --upload-certs" if len(cluster.control_planes) > 1 else ""
+    progress.say(f'\nThe machines of cluster "{cluster.name}" are up: {", ".join(m.name for m in cluster.machines)}.\nTry next:\n')
+    print(
+        f"  kubette ssh{name} {first}",
+        f"    kubeadm init --pod-network-cidr={spec.POD_NETWORK} --kubernetes-version={cluster.kubernetes_version}{several}",
+        "  and on the other machines the line that kubeadm join begins; then on the host",
+        f"  kubette kubeconfig{name} > config && kubectl --kubeconfig=config get nodes",
+        sep="\n",
+    )
 
 
 def _say_what_next(cluster: spec.Cluster, config: Path, progress: Progress) -> None:

@@ -1,7 +1,8 @@
 """The gateway of a cluster: what stands around the machines of a real one (`ps` shows `kubette: gateway NAME`).
 
 A load balancer for the API (on the switch, and on the host's loopback), the cloud's route controller (Nodes to routes on the switch) and the host's node ports
-(Services to listeners on 127.0.0.1). All of it follows watches and the supervisor's word on who has power; nothing is polled but the health of several control planes.
+(Services to listeners on 127.0.0.1). All of it follows watches and the supervisor's word on who has power; nothing is polled but the health of
+several control planes and the age of the administrator's kubeconfig.
 
 One process in two networks: its threads are in the switch's network namespace, all but one that stayed in the host's and opens listening sockets there.
 """
@@ -9,11 +10,13 @@ One process in two networks: its threads are in the switch's network namespace, 
 import asyncio
 import concurrent.futures
 import contextlib
+import dataclasses
 import json
 import os
 import signal
 import socket
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from kubette.component_base import logs, run
@@ -26,6 +29,7 @@ log = logs.logger(__name__)
 
 HOST_ADDRESS = "127.0.0.1"
 RETRY_PORT_S = 10.0  # a node port somebody else has on the host is tried again after this
+ADMIN_POLL_S = 1.0
 LISTEN_BACKLOG = 1024
 CONTROL_BYTES_MAX = 1 << 20
 
@@ -69,6 +73,13 @@ def _key(obj: dict[str, Any]) -> str:
     return f"{metadata.get('namespace', '')}/{metadata['name']}"
 
 
+def _changed_at(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
 class Gateway:
     """Everything of one cluster's surroundings."""
 
@@ -81,6 +92,7 @@ class Gateway:
         host_side: concurrent.futures.Executor,
     ) -> None:
         self._layout, self._cluster, self._api_socket, self._channel, self._host_side = place, cluster, api_socket, channel, host_side
+        self._admin = place.machine_root(cluster.control_planes[0].name) / cluster.admin_kubeconfig
         self._balancer = LoadBalancer(cluster.control_planes, self._cut)
         self._on: set[str] = set()
         self._forwarders: list[forwarding.TcpForwarder] = []
@@ -103,6 +115,7 @@ class Gateway:
             scope.start(self._listen_to_supervisor(stop), "supervisor")
             scope.start(self._balancer.check_for_ever(), "health")
             scope.start(self._follow_api(), "api")
+            scope.start(self._watch_admin_file(), "admin")
             scope.start(self._synchronize(), "synchronize")
             failure = scope.start(scope.wait(), "failure")
             stopped = scope.start(stop.wait(), "stop")
@@ -143,15 +156,16 @@ class Gateway:
     # Objects
 
     async def _follow_api(self) -> None:
-        """Watch Nodes and Services with the admin's certificate, as soon as it is there; again when told to reload."""
+        """Watch Nodes and Services with the admin's certificate, as soon as it is there; again when told to reload, and when it is another."""
         from kubette.client import reflector, resources, rest
         from kubette.client.kubeconfig import KubeconfigError, from_file
 
-        admin = self._layout.machine_root(self._cluster.control_planes[0].name) / self._cluster.admin_kubeconfig
         while True:
             self._reload.clear()
             try:
-                config = from_file(str(admin), master=f"https://{self._cluster.endpoint}")
+                config = from_file(str(self._admin), master=f"https://{self._cluster.endpoint}")
+                # A name that every API server's certificate has: the load balancer's address may be in none.
+                config = dataclasses.replace(config, tls_server_name="kubernetes")
             except KubeconfigError:
                 await self._reload.wait()
                 continue
@@ -162,6 +176,15 @@ class Gateway:
                 await asyncio.wait([reloaded, failed], return_when=asyncio.FIRST_COMPLETED)
                 if failed.done():
                     failed.result()
+
+    async def _watch_admin_file(self) -> None:
+        """Whoever types kubeadm on the machines does not tell us when there is a cluster, or another one."""
+        seen = _changed_at(self._admin)
+        while True:
+            await asyncio.sleep(ADMIN_POLL_S)
+            before, seen = seen, _changed_at(self._admin)
+            if seen != before:
+                self._reload.set()
 
     async def _synchronize(self) -> None:
         """Make routes and ports what the objects say, after every change."""

@@ -50,7 +50,8 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """The whole of `cluster.json`. `initialized`: there is a control plane (`kubeadm init` has succeeded); `joined`: machines that are nodes."""
+    """The whole of `cluster.json`. `initialized`: there is a control plane (`kubeadm init` has succeeded); `joined`: machines that are nodes;
+    `by_hand`: neither is our business, kubeadm is typed on the machines."""
 
     name: str
     kubernetes_version: str
@@ -59,6 +60,7 @@ class Cluster:
     style: str = "kubeadm"
     initialized: bool = False
     joined: tuple[str, ...] = field(default=())
+    by_hand: bool = False
 
     @property
     def control_planes(self) -> tuple[Machine, ...]:
@@ -104,6 +106,7 @@ class Cluster:
             "apiPort": self.api_port,
             "initialized": self.initialized,
             "joined": list(self.joined),
+            "byHand": self.by_hand,
             "machines": [{**asdict(m), "address": m.address} for m in self.machines],
         }
 
@@ -119,6 +122,7 @@ def from_json(data: dict[str, Any]) -> Cluster:
             style=data["style"],
             initialized=data["initialized"],
             joined=tuple(data["joined"]),
+            by_hand=data.get("byHand", False),
         )
     except (KeyError, TypeError) as error:
         raise SpecError(f"cluster.json is not readable: missing or wrong {error}") from error

@@ -1,4 +1,4 @@
-"""Rows E01-E13: etcd, its client, and what Kubernetes keeps there. Those of several members (E14-E16) are in test_ha.py.
+"""Rows E01-E13: etcd, its client, and what Kubernetes keeps there. Those of several members (E14-E16) are in test_etcd_members.py.
 
 For the first nine it is one etcd without flags, of an ordinary user, in a folder of node01; the client is the real one.
 """
