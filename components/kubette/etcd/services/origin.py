@@ -30,7 +30,9 @@ def guarded(handler: Handler, *, secure: bool, hosts: Sequence[str], origins: Se
         allowed = origin == "*" or origin in origins
         response = Response() if request.method == "OPTIONS" else await handler(request)
         if allowed:
-            response.headers |= {
+            # Not in place: the handler may answer with the same headers every time.
+            response.headers = {
+                **response.headers,
                 "Access-Control-Allow-Methods": _METHODS,
                 "Access-Control-Allow-Origin": origin,
                 "Access-Control-Allow-Headers": _HEADERS,
