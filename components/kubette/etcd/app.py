@@ -42,6 +42,7 @@ from kubette.stdx.tasks import Scope
 
 log = logs.logger(__name__)
 CERTIFICATE_REFRESH_S = 10.0
+DEFAULT_PING_MIN_S = 300.0  # grpc-go's own, which holds when etcd says nothing
 REMOVED_DELAY_S = 1.0  # a removed member goes on helping for this long
 THREAD_SWITCH_S = 0.0005  # requests wait no longer than this for the thread that writes a snapshot (Python's default: ten times as long)
 
@@ -157,7 +158,7 @@ class _Services:
         network_metrics.register_network(self.registry, server, peers)
         self.lease = Lease(server, peers.ask_leader)
         self._pprof = config.pprof
-        self.cluster = Cluster(server, config.token, peers.ask_leader, config.strict_reconfig)
+        self.cluster = Cluster(server, config.token, peers.ask_leader, config.strict_reconfig, lambda node: peers.active().get(node, False))
         self.maintenance = Maintenance(server, version, cluster_version(version))
         sessions = Sessions(server, self.kv, self.lease)
         self.health = Health(server, version, self.registry)
@@ -258,7 +259,7 @@ async def _run(
     # Requests are served once there is a leader and this member has what was committed (or is still to learn it).
     await _until(scope, server, server.ready)
     keepalive = config.keepalive
-    settings = Settings(config.max_concurrent_streams, keepalive.min_time_s, keepalive.interval_s, keepalive.timeout_s)
+    settings = Settings(config.max_concurrent_streams, keepalive.min_time_s or DEFAULT_PING_MIN_S, keepalive.interval_s, keepalive.timeout_s)
     handler = GrpcHandler(services.methods, config.max_request_bytes + REQUEST_OVERHEAD_BYTES, scope, services.identify, settings)
     network_metrics.register_grpc(services.registry, handler, config.slow_call_s, config.extensive_metrics)
     http_elsewhere = bool(config.listen_client_http_urls)

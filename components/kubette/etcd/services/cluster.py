@@ -17,13 +17,21 @@ LEARNER_READY = 0.9  # of the leader's log must have arrived (upstream's readyPe
 
 
 class Cluster:
-    """One instance a server. `forward` asks the leader: path and body."""
+    """One instance a server. `forward` asks the leader: path and body; `is_connected` tells whether a member is heard of."""
 
-    def __init__(self, server: Server, token: str, forward: Callable[[str, bytes], Awaitable[bytes]], strict: bool) -> None:
+    def __init__(
+        self,
+        server: Server,
+        token: str,
+        forward: Callable[[str, bytes], Awaitable[bytes]],
+        strict: bool,
+        is_connected: Callable[[int], bool] = lambda node: True,
+    ) -> None:
         self._server = server
         self._token = token
         self._forward = forward
         self._strict = strict
+        self._is_connected = is_connected
 
     def methods(self) -> dict[bytes, Method]:
         return {
@@ -52,8 +60,12 @@ class Cluster:
         now = int(self._server.clock.wall())
         member = Member(membership.member_id(urls, self._token, now), urls, is_learner=request.isLearner)
         _checked(lambda: self._server.state.membership.check_add(member))
-        if self._strict and not member.is_learner:
-            self._check_started()
+        if self._strict:
+            if not member.is_learner:
+                self._check_started()
+            voters = self._server.state.membership.voters()
+            if self._connected(voters) < len(voters):
+                raise errors.error(errors.UNHEALTHY)
         kind = ConfChangeType.ADD_LEARNER_NODE if member.is_learner else ConfChangeType.ADD_NODE
         await self._change(kind, member.id, membership.to_json(member))
         answer = pb.MemberAddResponse(member=_message(member), members=self._members())
@@ -69,6 +81,13 @@ class Cluster:
         if started < total // 2 + 1:
             raise errors.error(errors.MEMBER_NOT_ENOUGH_STARTED)
 
+    def _is_there(self, node: int) -> bool:
+        return node == self._server.member_id or self._is_connected(node)
+
+    def _connected(self, members: Sequence[Member]) -> int:
+        """How many of them can be reached now. (Upstream wants them to have been so for five seconds.)"""
+        return sum(self._is_there(member.id) for member in members)
+
     async def remove(self, body: bytes) -> bytes:
         self._server.check_admin()
         node = pb.MemberRemoveRequest.FromString(body).ID
@@ -79,6 +98,9 @@ class Cluster:
             left = [member for member in voters if member.id != node]
             if not left or sum(member.started for member in left) < len(left) // 2 + 1:
                 raise errors.error(errors.MEMBER_NOT_ENOUGH_STARTED)
+            # One that is away can go; one that is there only if the majority that is left is there as well.
+            if self._is_there(node) and self._connected(left) < len(left) // 2 + 1:
+                raise errors.error(errors.UNHEALTHY)
         await self._change(ConfChangeType.REMOVE_NODE, node, b"")
         return self._with_members()
 
