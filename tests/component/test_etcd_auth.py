@@ -163,6 +163,7 @@ def test_users_survive_restart_and_leases_expire_while_auth_is_on(tmp_path: Path
         assert json.loads(lines[1])["result"]["events"][0]["type"] == "DELETE"
 
 
+@pytest.mark.flag("auth-token")
 def test_jwt_tokens_carry_user_and_revision(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("s" * 64)
     command = [sys.executable, "-m", "kubette.etcd"]

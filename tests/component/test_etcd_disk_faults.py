@@ -120,6 +120,7 @@ async def _lives(tmp_path: Path, seed: int) -> None:
         await _check(last.url, acked, revision, "the end")
 
 
+@pytest.mark.flag("unsafe-no-fsync")
 async def test_f02_what_is_not_synced_is_lost_by_a_power_cut(tmp_path: Path) -> None:
     """The other side of it: with `--unsafe-no-fsync` the same cut does take what was acknowledged."""
     ports = etcd.free_ports(2)

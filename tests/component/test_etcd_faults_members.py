@@ -215,6 +215,7 @@ RECEIVING = ("before snapshot receive", "after snapshot receive", "before snapsh
 SENDING = "before snapshot send"
 
 
+@pytest.mark.flag("snapshot-catchup-entries")
 async def test_f13_f07_a_snapshot_arrives_though_sender_and_receiver_die(tmp_path: Path, is_long: bool) -> None:
     """The follower was away for longer than the log reaches back; more snapshots are taken meanwhile. Death in the middle of the transfer, and at each step of it."""
     values, count = (1 << 20, 64) if is_long else (50_000, 40)

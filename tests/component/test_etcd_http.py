@@ -267,6 +267,7 @@ def test_a_downgrade_is_judged_and_refused(servers: Pair) -> None:
         assert _post(ours, "maintenance/downgrade", {"action": action, "version": target}).get("message") == said
 
 
+@pytest.mark.flag("enable-v2", "enable-grpc-gateway")
 def test_the_v2_api_and_the_gateway_can_be_off(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "kubette.etcd"]
     with member(tmp_path / "m", command, "--enable-v2=false", "--enable-grpc-gateway=false") as server:
