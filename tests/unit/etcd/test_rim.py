@@ -1,6 +1,7 @@
 """The client port's bytes: HPACK against the examples of RFC 7541 and a naive encoder, HTTP/2 rules, gRPC framing."""
 
 import asyncio
+import gc
 import struct
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubette.etcd.rim import hpack, http2
-from kubette.etcd.rim.grpc import GrpcHandler, Method
+from kubette.etcd.rim.grpc import Call, GrpcHandler, Method
 from kubette.etcd_api import errors
 from kubette.stdx.tasks import Scope
 
@@ -113,6 +114,17 @@ async def test_errors_are_trailers(path: bytes, message: bytes, status: bytes) -
     wire = await connected(SETTINGS + request(1, path, message))
     block = next(frame[3] for frame in wire.frames() if frame[0] == http2.HEADERS)
     assert (b"grpc-status", status) in hpack.Decoder().decode(block)
+
+
+@pytest.mark.parametrize("path", [b"/s/Echo", b"/s/Fail"])
+async def test_a_call_that_is_over_is_no_work_for_the_garbage_collector(path: bytes) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        await connected(SETTINGS + request(1, path, b""))
+        assert [each for each in gc.get_objects() if isinstance(each, (Call, http2.Stream))] == []
+    finally:
+        gc.enable()
 
 
 async def test_data_stays_within_the_window_the_client_gave() -> None:

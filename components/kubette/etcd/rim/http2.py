@@ -77,7 +77,7 @@ class Handler(Protocol):
 
 
 class Stream:
-    """One exchange. `context` belongs to the handler."""
+    """One exchange. `context` belongs to the handler, until the stream is over: what points to the stream itself would else be garbage in a circle."""
 
     __slots__ = ("_connection", "_pending", "_trailers", "_window", "context", "ended_by_peer", "id", "pending_bytes", "receive_window")
 
@@ -248,6 +248,12 @@ class Connection(asyncio.Protocol):
             if not stream.ended_by_peer:
                 self.write(frame(RST_STREAM, 0, stream.id, _U32.pack(NO_ERROR)))
         stream.cancel_pending()
+        stream.context = None
+
+    def _abort(self, stream: Stream) -> None:
+        stream.cancel_pending()
+        self.handler.aborted(stream)
+        stream.context = None
 
     def goaway(self, code: int = NO_ERROR, text: str = "") -> None:
         self.write(frame(GOAWAY, 0, 0, struct.pack(">II", self._last_stream, code) + text.encode()))
@@ -265,8 +271,7 @@ class Connection(asyncio.Protocol):
         streams, self._streams = self._streams, {}
         self.blocked.clear()
         for stream in streams.values():
-            stream.cancel_pending()
-            self.handler.aborted(stream)
+            self._abort(stream)
 
     def data_received(self, data: bytes) -> None:
         self.handler.received_bytes += len(data)
@@ -412,8 +417,7 @@ class Connection(asyncio.Protocol):
                 if self._resets > MAX_RESETS:
                     raise ConnectionFault(CALM, "too many resets")
                 self.blocked.pop(stream_id, None)
-                stream.cancel_pending()
-                self.handler.aborted(stream)
+                self._abort(stream)
         elif kind == CONTINUATION:
             if self._headers is None or self._headers[0] != stream_id:
                 raise ConnectionFault(PROTOCOL_ERROR, "continuation without headers")
