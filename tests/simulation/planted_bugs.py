@@ -1,7 +1,7 @@
 """Planted bugs (RELIABILITY 5.1): each patch of `planted/` breaks a copy of the source, and the check it names must notice.
 
 A patch says in its second line what catches it: `etcd FIRST COUNT INV` or `raft FIRST COUNT INV` (some schedule of these seeds breaks that
-invariant), or `pytest TEST`. When the simulation has changed so much that the seeds no longer do, this finds others:
+invariant), or `pytest TEST`. One that does not apply any more is made again: plant the bug, `git diff -U1`, keep the first lines. When the simulation has changed so much that the seeds no longer do, this finds others:
 
     cd tests && python -m simulation.planted_bugs 11 12 --count 2000
 """
