@@ -28,7 +28,7 @@ _PREPARED = (
     "run",
     "snapshots",
     "txn",
-    "v2",
+    "v2.program",
     "versions",
     "watch",
 )

@@ -11,9 +11,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     api = os.environ.get("ETCDCTL_API", "")
     if api == "2":
-        from kubette.etcdctl import v2
+        from kubette.etcdctl.v2 import program
 
-        return v2.main(words)
+        return program.main(words)
     if api not in ("", "3"):
         print("unsupported API version:", api, file=sys.stderr)
         return 1
