@@ -17,6 +17,8 @@ COMMANDS = {
     "ssh": "A shell, or a command, on a machine: ssh NAME [-- COMMAND...]",
     "status": "Show the machines of a cluster",
     "logs": "Show the journal of a machine, or of one of its units: logs MACHINE [UNIT]",
+    "backup": "Save a snapshot of etcd, verified: backup [FILE]",
+    "restore": "Take etcd back to a snapshot, saying what would be lost: restore [FILE]",
     "doctor": "Find what is wrong with a cluster, and say what to do",
     "lab": "Exercises on a running cluster: lab list|start|hint|check|solve|reset [NAME]",
     "kubeconfig": "Print the administrator's kubeconfig, or its path",

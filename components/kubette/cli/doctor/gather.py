@@ -22,7 +22,14 @@ API_TIMEOUT_S = 5.0
 FILE_BYTES_MAX = 1 << 20
 # Read whole, by pattern below a machine's root; units may be replaced in /etc.
 PATTERNS = (
-    *("etc/kubernetes/*", "etc/kubernetes/manifests/*", "etc/kubernetes/pki/*", "etc/kubernetes/pki/etcd/*", "etc/kubernetes/config/*"),
+    *(
+        "etc/kubernetes/*",
+        "etc/kubernetes/manifests/*",
+        "etc/kubernetes/kubette-restore/*",
+        "etc/kubernetes/pki/*",
+        "etc/kubernetes/pki/etcd/*",
+        "etc/kubernetes/config/*",
+    ),
     *("var/lib/kubelet/*.yaml", "var/lib/kubelet/*.env", "var/lib/kubelet/*.crt", "var/lib/kubelet/*.key", "var/lib/kubelet/kubeconfig"),
     *("var/lib/kubelet/pki/*", "var/lib/kubernetes/*", "var/lib/kube-proxy/*", "etc/etcd/*"),
     *("etc/systemd/system/*.service", "etc/systemd/system/*.service.d/*.conf", "usr/lib/systemd/system/kube*.service"),
@@ -69,7 +76,7 @@ def gather(place: layout.Layout, cluster: spec.Cluster) -> Facts:
 
 
 def _machine(root: Path, machine: spec.Machine, state: Mapping[str, Any] | None, report: machine_report.Report | None) -> Machine:
-    files = _files(root)
+    files = files_of(root)
     certificates, keys = pki.read({path: file.text for path, file in files.items() if file.text})
     report = report or machine_report.Report()
     return Machine(
@@ -92,7 +99,7 @@ def _machine(root: Path, machine: spec.Machine, state: Mapping[str, Any] | None,
     )
 
 
-def _files(root: Path) -> dict[str, File]:
+def files_of(root: Path) -> dict[str, File]:
     """By the machine's own absolute paths; a link of the machine is followed within the machine."""
     found: dict[str, File] = {}
     for pattern in PATTERNS:
