@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from kubette.component_base import flags
 from kubette.kubeadm import images, schemas
@@ -45,6 +46,8 @@ class Cluster:
     certificates_dir: str = PKI_DIR
     ca_validity: str = "87600h0m0s"
     certificate_validity: str = "8760h0m0s"
+    # etcd that is not kubeadm's: endpoints, caFile, certFile, keyFile (`etcd.external`).
+    etcd_external: Mapping[str, Any] = field(default_factory=dict)
     # What --config says of single components, in v1beta4's form: apiServer, controllerManager, scheduler, etcd (the local one), dns, proxy.
     components: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -63,6 +66,10 @@ class Cluster:
         """(repository, tag) of etcd's or dns's image where the configuration names them."""
         wanted = self.components.get(component, {})
         return str(wanted.get("imageRepository") or ""), str(wanted.get("imageTag") or "")
+
+    def external_etcd_files(self) -> list[str]:
+        """Its authority, and the API server's certificate and key for it; none without TLS."""
+        return [path for path in (str(self.etcd_external.get(name) or "") for name in ("caFile", "certFile", "keyFile")) if path]
 
     def disabled(self, addon: str) -> bool:
         return bool(self.components.get(addon, {}).get("disabled"))
@@ -85,6 +92,7 @@ class Cluster:
                 ipaddress.ip_network(subnet)
             except ValueError:
                 raise ConfigError(f'{name}: Invalid value: "{subnet}": couldn\'t parse subnet') from None
+        self._validate_external_etcd()
         for name, validity in (("caCertificateValidityPeriod", self.ca_validity), ("certificateValidityPeriod", self.certificate_validity)):
             try:
                 positive = flags.parse_duration(validity) > 0
@@ -92,6 +100,29 @@ class Cluster:
                 positive = False
             if not positive:
                 raise ConfigError(f'{name}: Invalid value: "{validity}": the value must be a positive duration')
+
+    def _validate_external_etcd(self) -> None:
+        external = self.etcd_external
+        if not external:
+            return
+        ca, cert, key = (str(external.get(name) or "") for name in ("caFile", "certFile", "keyFile"))
+        if bool(cert) != bool(key):
+            raise ConfigError(
+                'etcd.external: Invalid value: "": either both or none of .Etcd.External.CertFile and .Etcd.External.KeyFile must be set'
+            )
+        if cert and not ca:
+            raise ConfigError(
+                'etcd.external: Invalid value: "": setting .Etcd.External.CertFile and .Etcd.External.KeyFile requires .Etcd.External.CAFile'
+            )
+        for endpoint in external.get("endpoints") or [""]:
+            url = urlsplit(endpoint)
+            if url.scheme not in ("http", "https") or not url.hostname:
+                raise ConfigError(f'etcd.external.endpoints: Invalid value: "{endpoint}": not a valid URL')
+            if ca and url.scheme != "https":
+                raise ConfigError(f'etcd.external.endpoints: Invalid value: "{endpoint}": the URL must be using the HTTPS scheme')
+        for name, path in (("caFile", ca), ("certFile", cert), ("keyFile", key)):
+            if path and not path.startswith("/"):
+                raise ConfigError(f'etcd.external.{name}: Invalid value: "{path}": not an absolute path')
 
     @property
     def service_ip(self) -> str:
@@ -116,7 +147,9 @@ class Cluster:
             "controllerManager": parts.get("controllerManager", {}),
             "dns": parts.get("dns", {}),
             "encryptionAlgorithm": "RSA-2048",
-            "etcd": {"local": parts.get("etcd", {}) | {"dataDir": self.etcd_data_dir}},
+            "etcd": {"external": dict(self.etcd_external)}
+            if self.etcd_external
+            else {"local": parts.get("etcd", {}) | {"dataDir": self.etcd_data_dir}},
             "imageRepository": self.image_repository,
             "kind": "ClusterConfiguration",
             "kubernetesVersion": self.kubernetes_version,
@@ -151,6 +184,7 @@ class Cluster:
             certificates_dir=document.get("certificatesDir") or PKI_DIR,
             ca_validity=document.get("caCertificateValidityPeriod") or "87600h0m0s",
             certificate_validity=document.get("certificateValidityPeriod") or "8760h0m0s",
+            etcd_external=(document.get("etcd") or {}).get("external") or {},
             components={name: part for name, part in parts.items() if part},
         )
 

@@ -19,7 +19,6 @@ PLACEHOLDER_TOKEN = "abcdef.0123456789abcdef"
 _ONLY: dict[str, Any] = {
     "encryptionAlgorithm": "RSA-2048",
     "featureGates": {},
-    "etcd.external": None,
     "etcd.local.extraEnvs": [],
     "apiServer.extraEnvs": [],
     "apiServer.timeoutForControlPlane": "4m0s",
@@ -106,6 +105,8 @@ def _decode(part: dict[str, Any], kind: str, version: str) -> dict[str, Any]:
     if problems:
         identity = f'schema.GroupVersionKind{{Group:"{schemas.GROUP}", Version:"{version}", Kind:"{kind}"}}'
         raise ConfigError(f"error unmarshaling configuration {identity}: strict decoding error: {', '.join(problems)}")
+    if (part.get("etcd") or {}).get("local") is not None and part["etcd"].get("external") is not None:
+        raise ConfigError('etcd: Invalid value: "": .Etcd.Local and .Etcd.External are mutually exclusive')
     for path, only in _ONLY.items():
         value = _at(part, path)
         if value is not None and value != only and not _same_duration(value, only):

@@ -38,11 +38,11 @@ def pause(version: str, repository: str = REPOSITORY) -> str:
     return f"{repository}/pause:{releases.companions(minor_of(version)).pause}"
 
 
-def required(version: str, repository: str = REPOSITORY) -> list[str]:
-    """What `kubeadm config images list` prints, in its order."""
+def required(version: str, repository: str = REPOSITORY, with_etcd: bool = True) -> list[str]:
+    """What `kubeadm config images list` prints, in its order; without etcd's where that is elsewhere."""
     return [
         *(component(name, version, repository) for name in (*CONTROL_PLANE, "kube-proxy")),
         coredns(version, repository),
         pause(version, repository),
-        etcd(version, repository),
+        *([etcd(version, repository)] if with_etcd else []),
     ]

@@ -46,6 +46,9 @@ def etcd_flags(cluster: Cluster, local: Local, initial_cluster: dict[str, str], 
     return flags | cluster.extra_args("etcd")
 
 
+_EXTERNAL_ETCD_FILES = {"etcd-cafile": "caFile", "etcd-certfile": "certFile", "etcd-keyfile": "keyFile"}
+
+
 def apiserver_flags(cluster: Cluster, local: Local) -> dict[str, str]:
     pki = cluster.certificates_dir
     issuer = f"https://kubernetes.default.svc.{cluster.dns_domain}"
@@ -78,6 +81,10 @@ def apiserver_flags(cluster: Cluster, local: Local) -> dict[str, str]:
         "tls-cert-file": f"{pki}/apiserver.crt",
         "tls-private-key-file": f"{pki}/apiserver.key",
     }
+    if external := cluster.etcd_external:
+        flags |= {"etcd-servers": ",".join(external["endpoints"])}
+        flags |= {name: str(external.get(key) or "") for name, key in _EXTERNAL_ETCD_FILES.items()}
+        flags = {name: value for name, value in flags.items() if value or name not in _EXTERNAL_ETCD_FILES}
     return flags | cluster.extra_args("apiServer")
 
 

@@ -70,7 +70,7 @@ def leaves(cluster: Cluster, local: Local) -> list[Leaf]:
     etcd_sans = (local.node_name, "localhost", local.advertise_address, "127.0.0.1", "::1")
     etcd = cluster.components.get("etcd", {})
     server_sans, peer_sans = ((*etcd_sans, *(etcd.get(name) or ())) for name in ("serverCertSANs", "peerCertSANs"))
-    return [
+    found = [
         Leaf("apiserver", "ca", "kube-apiserver", server=True, sans=tuple(dict.fromkeys(api_sans))),
         Leaf("apiserver-kubelet-client", "ca", "kube-apiserver-kubelet-client", ("kubeadm:cluster-admins",), client=True),
         Leaf("front-proxy-client", "front-proxy-ca", "front-proxy-client", client=True),
@@ -79,6 +79,8 @@ def leaves(cluster: Cluster, local: Local) -> list[Leaf]:
         Leaf("etcd/healthcheck-client", "etcd/ca", "kube-etcd-healthcheck-client", client=True),
         Leaf("apiserver-etcd-client", "etcd/ca", "kube-apiserver-etcd-client", client=True),
     ]
+    # An etcd elsewhere has its own; the API server's for it is brought here by whoever runs that etcd.
+    return [leaf for leaf in found if not (cluster.etcd_external and leaf.authority == "etcd/ca")]
 
 
 def validities(cluster: Cluster) -> tuple[datetime.timedelta, datetime.timedelta]:

@@ -5,15 +5,18 @@ AES-256-GCM by the library, nonce first, stored in the Secret `kubeadm-certs`.
 
 import base64
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from kubette.kubeadm.config import ConfigError
+from kubette.kubeadm.config import Cluster, ConfigError
 from kubette.stdx import files
 
-NAMES = ("ca.crt", "ca.key", "front-proxy-ca.crt", "front-proxy-ca.key", "sa.pub", "sa.key", "etcd/ca.crt", "etcd/ca.key")
+NAMES = ("ca.crt", "ca.key", "front-proxy-ca.crt", "front-proxy-ca.key", "sa.pub", "sa.key")
+_OWN_ETCD = ("etcd/ca.crt", "etcd/ca.key")
+_EXTERNAL_ETCD = {"caFile": "external-etcd-ca.crt", "certFile": "external-etcd.crt", "keyFile": "external-etcd.key"}
 _NONCE_BYTES = 12
 
 
@@ -32,25 +35,31 @@ def _cipher(key: str) -> AESGCM:
     return AESGCM(raw)
 
 
-def encrypt(directory: Path, key: str) -> dict[str, str]:
-    """Secret data: file name (with `-` for `/`) -> base64 of the encrypted file."""
+def files_of(cluster: Cluster, directory: Path) -> dict[str, Path]:
+    """Key of the Secret -> file. An etcd elsewhere is reached with the certificate of the first control plane; its authority's key is not here."""
+    external = {name: Path(str(cluster.etcd_external[key])) for key, name in _EXTERNAL_ETCD.items() if cluster.etcd_external.get(key)}
+    own = () if cluster.etcd_external else _OWN_ETCD
+    return {name.replace("/", "-"): directory / name for name in (*NAMES, *own)} | external
+
+
+def encrypt(shared: Mapping[str, Path], key: str) -> dict[str, str]:
+    """Secret data: key -> base64 of the encrypted file."""
     cipher, data = _cipher(key), {}
-    for name in NAMES:
+    for name, path in shared.items():
         nonce = secrets.token_bytes(_NONCE_BYTES)
-        sealed = nonce + cipher.encrypt(nonce, (directory / name).read_bytes(), None)
-        data[name.replace("/", "-")] = base64.b64encode(sealed).decode()
+        sealed = nonce + cipher.encrypt(nonce, path.read_bytes(), None)
+        data[name] = base64.b64encode(sealed).decode()
     return data
 
 
-def decrypt(directory: Path, key: str, data: dict[str, str]) -> None:
-    """Write the shared files below `directory`. Raises ConfigError for a wrong key."""
+def decrypt(shared: Mapping[str, Path], key: str, data: Mapping[str, str]) -> None:
+    """Write the shared files. Raises ConfigError for a wrong key."""
     cipher = _cipher(key)
-    for name in NAMES:
-        sealed = base64.b64decode(data.get(name.replace("/", "-"), ""))
+    for name, path in shared.items():
+        sealed = base64.b64decode(data.get(name, ""))
         try:
             content = cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], None)
         except (InvalidTag, ValueError) as error:
             raise ConfigError("error decoding secret data with provided key: cipher: message authentication failed") from error
-        path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_atomic(path, content, mode=0o600 if name.endswith(".key") else 0o644)

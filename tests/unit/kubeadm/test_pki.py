@@ -58,12 +58,14 @@ def test_running_the_phase_again_keeps_every_file(tmp_path: Path) -> None:
 def test_shared_certificates_survive_encryption_and_refuse_a_wrong_key(tmp_path: Path) -> None:
     make(tmp_path / "first")
     key = shared_certs.new_key()
-    data = shared_certs.encrypt(tmp_path / "first", key)
-    shared_certs.decrypt(tmp_path / "second", key, data)
-    for name in shared_certs.NAMES:
-        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
+    first, second, third = (shared_certs.files_of(Cluster("v1.37.0"), tmp_path / name) for name in ("first", "second", "third"))
+    assert {"ca.key", "etcd-ca.key"} <= first.keys()
+    data = shared_certs.encrypt(first, key)
+    shared_certs.decrypt(second, key, data)
+    for name in first:
+        assert first[name].read_bytes() == second[name].read_bytes()
     with pytest.raises(ConfigError, match="message authentication failed"):
-        shared_certs.decrypt(tmp_path / "third", shared_certs.new_key(), data)
+        shared_certs.decrypt(third, shared_certs.new_key(), data)
 
 
 @pytest.mark.slow

@@ -30,7 +30,7 @@ def _images(flag_set: FlagSet, words: list[str]) -> tuple[list[str], str, Any]:
         cluster = Cluster(documents.resolve_version(options.kubernetes_version), image_repository=options.image_repository)
         cluster.validate()
         socket = getattr(options, "cri_socket", "")
-    return images.required(cluster.kubernetes_version, cluster.image_repository), socket or config.CRI_SOCKET, options
+    return images.required(cluster.kubernetes_version, cluster.image_repository, not cluster.etcd_external), socket or config.CRI_SOCKET, options
 
 
 def load(path: str) -> documents.Documents:

@@ -29,13 +29,18 @@ def run(context: Context, now: datetime.datetime, chosen: Sequence[str] = tuple(
     directory, say = context.pki, context.say
     say(f'[certs] Using certificateDir folder "{directory}"')
     leaves = {leaf.stem: leaf for leaf in pki.leaves(context.cluster, context.local)}
-    stems = [stem for name, stem in STEMS.items() if name in chosen]
+    skipped = {stem for stem in STEMS.values() if stem not in ("sa", *pki.AUTHORITIES, *leaves)}
+    if context.cluster.etcd_external:
+        skipped.add("etcd/ca")
+    stems = [stem for name, stem in STEMS.items() if name in chosen and stem not in skipped]
     missing = [stem for stem in stems if not (directory / (f"{stem}.key" if stem == "sa" else f"{stem}.crt")).exists()]
     keys = iter(pki.new_keys(len(missing)))
     ca_validity, leaf_validity = pki.validities(context.cluster)
     for name in (name for name in STEMS if name in chosen):
         stem = STEMS[name]
-        if stem == "sa":
+        if stem in skipped:
+            say(f"[certs] External etcd mode: Skipping {stem} certificate {'authority ' if stem in pki.AUTHORITIES else ''}generation")
+        elif stem == "sa":
             _service_account(directory, next(keys) if stem in missing else None, say)
         elif stem in pki.AUTHORITIES:
             if stem not in missing:

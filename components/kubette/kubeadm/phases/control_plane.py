@@ -10,6 +10,9 @@ from kubette.kubeadm.phases.context import Context, write_yaml
 
 def run_etcd(context: Context, initial_cluster: dict[str, str] | None = None) -> None:
     """etcd's manifest; `initial_cluster` names the members of a cluster that this machine joins."""
+    if context.cluster.etcd_external:
+        context.say("[etcd] External etcd mode. Skipping the creation of a manifest for local etcd")
+        return
     data = Path(context.cluster.etcd_data_dir)
     if context.dry_run:
         context.say(f'[etcd] Would ensure that "{data}" directory is present')

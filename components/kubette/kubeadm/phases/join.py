@@ -60,11 +60,9 @@ async def _prepare(context: Context, chosen: Sequence[str]) -> None:
         await _download_certs(context, bootstrap)
     now = datetime.datetime.now(datetime.UTC)
     if "certs" in chosen:
-        missing = [name for name in shared_certs.NAMES if not (context.pki / name).exists()]
+        missing = [path for path in shared_certs.files_of(context.cluster, context.pki).values() if not path.exists()]
         if missing:
-            raise ConfigError(
-                f"failure loading certificate for CA: couldn't load the certificate file {context.pki / missing[0]}: no such file or directory"
-            )
+            raise ConfigError(f"failure loading certificate for CA: couldn't load the certificate file {missing[0]}: no such file or directory")
         certs.run(context, now)
     if "kubeconfig" in chosen:
         kubeconfig.run(context, now, kubeconfig.JOINING)
@@ -82,7 +80,7 @@ async def _download_certs(context: Context, bootstrap: dict[str, Any]) -> None:
             data: dict[str, str] = found["data"]
             return data
 
-        shared_certs.decrypt(context.pki, context.certificate_key, await cluster_api.retried(read))
+        shared_certs.decrypt(shared_certs.files_of(context.cluster, context.pki), context.certificate_key, await cluster_api.retried(read))
 
 
 async def _kubelet_start(context: Context, _: Sequence[str]) -> None:
@@ -109,7 +107,9 @@ async def _kubelet_wait_bootstrap(context: Context, _: Sequence[str]) -> None:
 
 
 async def _etcd_join(context: Context, _: Sequence[str]) -> None:
-    if context.control_plane and context.dry_run:
+    if context.control_plane and context.cluster.etcd_external:
+        context.say("[etcd] External etcd mode. Skipping the creation of a manifest for local etcd")
+    elif context.control_plane and context.dry_run:
         context.say("[etcd] Would add this machine as a member of the existing etcd cluster")
     elif context.control_plane:
         async with cluster_api.connect(context.admin_conf) as client:

@@ -81,6 +81,12 @@ def _control_plane_checks(context: Context) -> Iterator[tuple[str, str]]:
     yield from _port_checks(_CONTROL_PLANE_PORTS)
     for name in _MANIFESTS:
         yield from _file_check(f"{config.MANIFESTS_DIR}/{name}.yaml")
+    if context.cluster.etcd_external:
+        yield from _port_checks((_KUBELET_PORT,))
+        for path in context.cluster.external_etcd_files():
+            if not Path(path).exists():
+                yield "ExternalEtcdClientCertificates", f"{path} doesn't exist"
+        return
     yield from _port_checks((_KUBELET_PORT, *_ETCD_PORTS))
     data = Path(context.cluster.etcd_data_dir)
     if data.is_dir() and any(data.iterdir()):
@@ -118,7 +124,7 @@ async def pull_images(context: Context) -> None:
     context.say("[preflight] This might take a minute or two, depending on the speed of your internet connection")
     context.say("[preflight] You can also perform this action beforehand using 'kubeadm config images pull'")
     findings = []
-    for image in images.required(context.cluster.kubernetes_version, context.cluster.image_repository):
+    for image in images.required(context.cluster.kubernetes_version, context.cluster.image_repository, not context.cluster.etcd_external):
         try:
             await container_runtime.pull(context.local.cri_socket, image)
         except ConfigError as error:

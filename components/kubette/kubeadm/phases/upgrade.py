@@ -150,7 +150,7 @@ async def _pull_images(upgrade: Upgrade) -> None:
     say(f"[{prefix}] Pulling images required for setting up a Kubernetes cluster")
     say(f"[{prefix}] This might take a minute or two, depending on the speed of your internet connection")
     say(f"[{prefix}] You can also perform this action beforehand using 'kubeadm config images pull'")
-    for image in images.required(cluster.kubernetes_version, cluster.image_repository):
+    for image in images.required(cluster.kubernetes_version, cluster.image_repository, not cluster.etcd_external):
         await container_runtime.pull(upgrade.context.local.cri_socket, image)
 
 

@@ -49,7 +49,7 @@ async def upload_certs(context: Context, client: Client) -> None:
     context.certificate_key = context.certificate_key or shared_certs.new_key()
     context.say('[upload-certs] Storing the certificates in Secret "kubeadm-certs" in the "kube-system" Namespace')
     context.say(f"[upload-certs] Using certificate key:\n{context.shown_certificate_key}")
-    data = shared_certs.encrypt(context.pki, context.certificate_key)
+    data = shared_certs.encrypt(shared_certs.files_of(context.cluster, context.pki), context.certificate_key)
     body = cluster_api.secret("kubeadm-certs", "kube-system", "Opaque", data)
     # The token cleaner deletes this short-lived token, and the garbage collector the certificates that it owns.
     short_lived = tokens.body(
