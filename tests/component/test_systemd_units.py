@@ -39,11 +39,10 @@ def verify(root: Path, units: list[Path]) -> str:
 
 
 @pytest.mark.needs("systemd-analyze")
-@pytest.mark.parametrize("style", ["kubeadm", "hard-way"])
-def test_systemd_accepts_every_unit(root: Path, style: str) -> None:
-    own = UNITS / "hard-way" if style == "hard-way" else UNITS
-    units = [*own.glob("*.service"), *([UNITS / "containerd.service"] if style == "hard-way" else [])]
-    assert len(units) >= 2
+@pytest.mark.parametrize(("folder", "count"), [("", 2), ("hard-way", 7), ("external-etcd", 1)])
+def test_systemd_accepts_every_unit(root: Path, folder: str, count: int) -> None:
+    units = [*(UNITS / folder).glob("*.service"), *([UNITS / "containerd.service"] if folder == "hard-way" else [])]
+    assert len(units) == count
     assert verify(root, sorted(units)) == ""
 
 

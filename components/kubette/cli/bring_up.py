@@ -1,6 +1,7 @@
 """The phases of `kubette up`: machines, then `kubeadm init` and `kubeadm join` on them, through the same door as `kubette ssh`."""
 
 import dataclasses
+import datetime
 import hashlib
 import secrets
 import socket
@@ -8,7 +9,7 @@ import string
 
 import yaml
 
-from kubette.cli import journal, kubeconfig_file, readiness
+from kubette.cli import external_etcd, journal, kubeconfig_file, readiness, tree_writer
 from kubette.cli.errors import PhaseError
 from kubette.cli.machine_commands import Batch
 from kubette.cli.progress import Progress
@@ -38,6 +39,8 @@ def ca_hash(ca_pem: bytes) -> str:
 def init_command(cluster: spec.Cluster, token: str, certificate_key: str) -> list[str]:
     """`kubeadm init` for the first control plane."""
     first = cluster.control_planes[0]
+    if cluster.external_etcd:
+        return ["kubeadm", "init", f"--config=/{external_etcd.CONFIG}", *(["--upload-certs"] if len(cluster.control_planes) > 1 else [])]
     command = [
         "kubeadm",
         "init",
@@ -74,6 +77,9 @@ class BringUp:
     def run(self, api_socket: socket.socket) -> None:
         """Everything up to Ready nodes. Raises PhaseError."""
         names = ", ".join(m.name for m in self.cluster.machines)
+        if self.cluster.external_etcd and not self.cluster.initialized:
+            with self._progress.phase(f"Writing certificates and the unit of etcd for {self.cluster.external_etcd.name}"):
+                self._write_external_etcd(self.cluster.external_etcd)
         with self._progress.phase(f"Starting machines: {names}"):
             launch.start(self._place, self.cluster, api_socket)
             api_socket.close()
@@ -88,6 +94,16 @@ class BringUp:
             self._initialize()
         self._join()
         self._wait_ready()
+
+    def _write_external_etcd(self, machine: spec.Machine) -> None:
+        """Before they have power: then its first boot is a boot like any other, and kubeadm finds what it asks for."""
+        root = self._place.machine_root(machine.name)
+        pairs = external_etcd.issue(machine, datetime.datetime.now(datetime.UTC))
+        for each in self.cluster.control_planes:
+            tree = external_etcd.control_plane_tree(self.cluster, each, pairs, self._token, self._certificate_key)
+            tree_writer.write(self._place.machine_root(each.name), tree)
+        tree_writer.write(root, external_etcd.etcd_tree(machine, pairs, external_etcd.unit_text()))
+        external_etcd.give_to_etcd(root)
 
     def _start_machines(self) -> None:
         with client.Control(self._place) as control:
@@ -110,7 +126,7 @@ class BringUp:
     def _wait_runtimes(self) -> None:
         """kubeadm's preflight asks the container runtime: the machines are up when theirs is."""
         with Batch() as batch:
-            for machine in self.cluster.machines:
+            for machine in self.cluster.nodes:
                 command = ["systemctl", "start", "containerd.service"]
                 batch.start(machine.name, self._pids[machine.name], "containerd", command, self._place.root / "logs" / "up.log")
             batch.wait_all()
@@ -139,7 +155,7 @@ class BringUp:
 
     def _join(self) -> None:
         """All at once. The control planes agree among themselves on who joins etcd next: it takes one learner at a time."""
-        missing = [m for m in self.cluster.machines if m.name not in self.cluster.joined]
+        missing = [m for m in self.cluster.nodes if m.name not in self.cluster.joined]
         if not missing:
             return
         with self._progress.phase(f"Joining: {', '.join(m.name for m in missing)}"), Batch() as batch:
@@ -171,7 +187,7 @@ class BringUp:
 
     def _wait_ready(self) -> None:
         with self._progress.phase("Waiting for the nodes to be Ready"):
-            missing = readiness.wait_nodes(self._place.kubeconfig, self._started, READY_TIMEOUT_S)
+            missing = readiness.wait_nodes(self._place.kubeconfig, {m.name: self._started[m.name] for m in self.cluster.nodes}, READY_TIMEOUT_S)
             if missing:
                 raise PhaseError(
                     f"kubelet on {missing[0]}",

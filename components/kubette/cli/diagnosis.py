@@ -38,6 +38,11 @@ def first_failure(place: layout.Layout, cluster: spec.Cluster) -> tuple[str, lis
                 if has_failed(lines):
                     return f"{unit} on {machine.name}", lines
             continue
+        if machine.role == "etcd":
+            lines = journal.tail(root, "etcd")
+            if has_failed(lines):
+                return f"etcd.service on {machine.name}", lines
+            continue
         logs = {component: path for component, path in restarted(root) if path is not None}
         for component in (*CONTROL_PLANE, *sorted(logs.keys() - set(CONTROL_PLANE))):
             if component in logs:

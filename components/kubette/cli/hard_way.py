@@ -9,19 +9,17 @@ import dataclasses
 import datetime
 import functools
 import socket
-from pathlib import Path
 from string import Template
 from typing import Any
 
 import yaml
 
-from kubette.cli import hard_way_files
+from kubette.cli import hard_way_files, tree_writer
 from kubette.cli.bring_up import READY_TIMEOUT_S, BringUp
 from kubette.cli.errors import PhaseError
 from kubette.client import resources, rest
 from kubette.kubeadm import cluster_api, images
 from kubette.machines import client, interpreter, launch, spec
-from kubette.stdx import files
 
 LABELS = dict.fromkeys(("node-role.kubernetes.io/control-plane", "node.kubernetes.io/exclude-from-external-load-balancers"), "")
 
@@ -29,17 +27,6 @@ LABELS = dict.fromkeys(("node-role.kubernetes.io/control-plane", "node.kubernete
 def unit_texts() -> dict[str, str]:
     """The units of `systemd/hard-way/`, by name."""
     return {path.name: path.read_text() for path in (interpreter.source_root() / "systemd" / "hard-way").glob("*.service")}
-
-
-def write(root: Path, tree: hard_way_files.Tree) -> None:
-    """Put `tree` on the machine whose root is `root`."""
-    for name, (content, mode) in tree.files.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        files.write_atomic(root / name, content, mode)
-    for name, target in tree.links.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).unlink(missing_ok=True)
-        (root / name).symlink_to(target)
 
 
 def addon(name: str, values: dict[str, str]) -> list[dict[str, Any]]:
@@ -76,14 +63,14 @@ class HardWay(BringUp):
         pairs = hard_way_certificates.issue(self.cluster, datetime.datetime.now(datetime.UTC))
         units = unit_texts()
         for machine in self.cluster.machines:
-            write(self._place.machine_root(machine.name), hard_way_files.tree(self.cluster, machine, pairs, units))
+            tree_writer.write(self._place.machine_root(machine.name), hard_way_files.tree(self.cluster, machine, pairs, units))
         self._remember(initialized=True)
 
     def _link_programs(self) -> None:
         """The programs where the units look for them; anew at each start, since our own may have moved."""
         for machine in self.cluster.machines:
             links = {f"usr/local/bin/{name}": str(interpreter.scripts() / name) for name in hard_way_files.programs_of(machine)}
-            write(self._place.machine_root(machine.name), hard_way_files.Tree(links=links))
+            tree_writer.write(self._place.machine_root(machine.name), hard_way_files.Tree(links=links))
 
     def _apply(self) -> None:
         try:

@@ -151,7 +151,7 @@ def _agreed(question: str) -> bool:
 
 def _steps(machines: shell.Machines, members: list[Member], journal: Journal) -> list[plan.Step]:
     cluster = machines.cluster
-    servers = [machine.name for machine in cluster.control_planes if machine.name in cluster.joined]
+    servers = [machine.name for machine in cluster.servers]
     return plan.restore(members, servers, cluster.style == "systemd", journal.identity, journal.keys)
 
 

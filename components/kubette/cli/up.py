@@ -28,6 +28,7 @@ def flags() -> FlagSet:
     flag_set.int("api-port", spec.API_PORT, "The host's loopback port of the API.")
     flag_set.string("style", "kubeadm", "How the cluster is set up: kubeadm, or systemd (all processes are units, as in Kubernetes The Hard Way).")
     flag_set.bool("machines-only", False, "Give the machines power and leave kubeadm init and kubeadm join to you.")
+    flag_set.string("etcd", "stacked", f"Where etcd is: stacked (on the control planes) or external (on a machine of its own, {spec.ETCD_MACHINE}).")
     flag_set.bool("retain", False, "Keep a new cluster that failed to start, for inspection.")
     return flag_set
 
@@ -36,10 +37,14 @@ def run(options: Any) -> int:
     # Ctrl-C, a closed terminal and a polite kill all mean: stop, and leave nothing half done.
     for which in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(which, _interrupt)
-    wanted = spec.plan(options.name, options.control_planes, options.workers, options.kubernetes_version, options.style, options.api_port)
+    wanted = spec.plan(
+        options.name, options.control_planes, options.workers, options.kubernetes_version, options.style, options.api_port, options.etcd
+    )
     wanted = dataclasses.replace(wanted, by_hand=options.machines_only)
     if wanted.by_hand and wanted.style != "kubeadm":
         raise CommandError("--machines-only is for --style kubeadm")
+    if wanted.by_hand and wanted.external_etcd:
+        raise CommandError("--machines-only leaves everything to you, also an external etcd")
     place = layout.of(options.name)
     host_checks.check_folder(layout.home())
     config = kubeconfig_file.default_path(dict(os.environ))
@@ -101,6 +106,7 @@ def _existing(place: layout.Layout, wanted: spec.Cluster, changed: set[str]) -> 
         ("kubernetes-version", wanted.kubernetes_version, cluster.kubernetes_version),
         ("style", wanted.style, cluster.style),
         ("machines-only", wanted.by_hand, cluster.by_hand),
+        ("etcd", *("external" if each.external_etcd else "stacked" for each in (wanted, cluster))),
     ]
     for flag, asked, is_now in differences:
         if flag in changed and asked != is_now:

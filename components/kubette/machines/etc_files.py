@@ -16,6 +16,7 @@ _ACCOUNTS = (
     ("messagebus", 100, "/nonexistent", "/usr/sbin/nologin"),
     ("nobody", 65534, "/nonexistent", "/usr/sbin/nologin"),
 )
+ETCD_ID = 998  # of the user and group that Debian's package of etcd makes
 _GROUPS = (("root", 0), ("daemon", 1), ("bin", 2), ("sys", 3), ("adm", 4), ("tty", 5), ("disk", 6), ("mail", 8), ("sudo", 27), ("www-data", 33))
 _MORE_GROUPS = (("utmp", 43), ("staff", 50), ("users", 100), ("messagebus", 101), ("systemd-journal", 999), ("nogroup", 65534))
 
@@ -51,9 +52,12 @@ def hosts(machine: spec.Machine, cluster: spec.Cluster) -> str:
 
 def files(machine: spec.Machine, cluster: spec.Cluster, machine_id: str) -> dict[str, tuple[str, int]]:
     """Path (relative to the machine's root) to text and mode."""
-    passwd = "".join(f"{name}:x:{uid}:{uid if uid != 100 else 101}:{name}:{home}:{shell}\n" for name, uid, home, shell in _ACCOUNTS)
-    shadow = "".join(f"{name}:*:19000:0:99999:7:::\n" for name, *_ in _ACCOUNTS)  # "*": nobody logs in by password
-    group = "".join(f"{name}:x:{gid}:\n" for name, gid in (*_GROUPS, *_MORE_GROUPS))
+    own = machine.role == "etcd"
+    accounts = (*_ACCOUNTS, *([("etcd", ETCD_ID, "/var/lib/etcd-data", "/usr/sbin/nologin")] if own else []))
+    groups = (*_GROUPS, *_MORE_GROUPS, *([("etcd", ETCD_ID)] if own else []))
+    passwd = "".join(f"{name}:x:{uid}:{uid if uid != 100 else 101}:{name}:{home}:{shell}\n" for name, uid, home, shell in accounts)
+    shadow = "".join(f"{name}:*:19000:0:99999:7:::\n" for name, *_ in accounts)  # "*": nobody logs in by password
+    group = "".join(f"{name}:x:{gid}:\n" for name, gid in groups)
     return {
         "etc/passwd": (passwd, 0o644),
         "etc/shadow": (shadow, 0o640),

@@ -71,7 +71,10 @@ def seed(root: Path, machine: spec.Machine, cluster: spec.Cluster) -> None:
         (root / name).mkdir(exist_ok=True)
     links = [("var/run", "/run"), ("var/lock", "/run/lock"), ("etc/mtab", "../proc/self/mounts")]
     # Debian's packages enable their service when they are installed; this is when ours are.
-    links += [(f"etc/systemd/system/multi-user.target.wants/{unit}", f"/usr/lib/systemd/system/{unit}") for unit in ENABLED_UNITS]
+    links += [
+        (f"etc/systemd/system/multi-user.target.wants/{unit}", f"/usr/lib/systemd/system/{unit}")
+        for unit in (ENABLED_UNITS if machine.role != "etcd" else ())
+    ]
     for link, target in links:
         if not os.path.lexists(root / link):
             (root / link).symlink_to(target)

@@ -22,6 +22,7 @@ MACHINES_MAX = 200  # addresses .11 to .210 of the switch's /24
 CONTROL_PLANES_MAX = 9  # etcd's own recommendation ends at 7 members; beyond 9 nobody has measured
 
 STYLES = ("kubeadm", "systemd")
+ETCD_MACHINE = "etcd-server"
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
@@ -35,7 +36,7 @@ class Machine:
     """One machine. `index` counts from 0 in order of creation."""
 
     name: str
-    role: str  # "control-plane" or "worker"
+    role: str  # "control-plane", "worker", or "etcd" (where it is not on the control planes)
     index: int
 
     @property
@@ -71,9 +72,24 @@ class Cluster:
         return tuple(m for m in self.machines if m.role == "worker")
 
     @property
+    def nodes(self) -> tuple[Machine, ...]:
+        """The machines with a kubelet."""
+        return tuple(m for m in self.machines if m.role != "etcd")
+
+    @property
+    def external_etcd(self) -> Machine | None:
+        """The machine of an etcd that is not on the control planes."""
+        return next((m for m in self.machines if m.role == "etcd"), None)
+
+    @property
     def etcd_members(self) -> tuple[Machine, ...]:
         """The machines on which etcd runs."""
-        return tuple(m for m in self.control_planes if m.name in self.joined)
+        return (self.external_etcd,) if self.external_etcd else self.servers
+
+    @property
+    def servers(self) -> tuple[Machine, ...]:
+        """The control planes that have joined; of those set up by hand nobody keeps a list."""
+        return tuple(m for m in self.control_planes if self.by_hand or m.name in self.joined)
 
     @property
     def endpoint(self) -> str:
@@ -137,8 +153,10 @@ def check_name(name: str) -> None:
         )
 
 
-def plan(name: str, control_planes: int, workers: int, kubernetes_version: str, style: str = "kubeadm", api_port: int = API_PORT) -> Cluster:
-    """A new cluster: controlplane, controlplane02, …, then node01, node02, …"""
+def plan(
+    name: str, control_planes: int, workers: int, kubernetes_version: str, style: str = "kubeadm", api_port: int = API_PORT, etcd: str = "stacked"
+) -> Cluster:
+    """A new cluster: controlplane, controlplane02, …, then node01, node02, …, then etcd's machine if it has one of its own."""
     check_name(name)
     if not 1 <= control_planes <= CONTROL_PLANES_MAX:
         raise SpecError(f"--control-planes must be between 1 and {CONTROL_PLANES_MAX}, not {control_planes}")
@@ -146,6 +164,10 @@ def plan(name: str, control_planes: int, workers: int, kubernetes_version: str, 
         raise SpecError(f"--workers must be between 0 and {MACHINES_MAX - control_planes}, not {workers}")
     if style not in STYLES:
         raise SpecError(f'invalid argument "{style}" for "--style" flag: must be one of {", ".join(STYLES)}')
+    if etcd not in ("stacked", "external"):
+        raise SpecError(f'invalid argument "{etcd}" for "--etcd" flag: must be one of stacked, external')
+    if etcd == "external" and style != "kubeadm":
+        raise SpecError("--etcd=external is for --style=kubeadm: with --style=systemd etcd is a unit of the control planes")
     if not re.fullmatch(r"v\d+\.\d+\.\d+", kubernetes_version):
         raise SpecError(f'invalid argument "{kubernetes_version}" for "--kubernetes-version" flag: must look like v1.37.0')
     if not releases.is_known(releases.parse(kubernetes_version)):
@@ -155,5 +177,6 @@ def plan(name: str, control_planes: int, workers: int, kubernetes_version: str, 
         )
     names = [("controlplane" if i == 0 else f"controlplane{i + 1:02d}", "control-plane") for i in range(control_planes)]
     names += [(f"node{i + 1:02d}", "worker") for i in range(workers)]
+    names += [(ETCD_MACHINE, "etcd")] if etcd == "external" else []
     machines = tuple(Machine(name, role, index) for index, (name, role) in enumerate(names))
     return Cluster(name=name, kubernetes_version=kubernetes_version, machines=machines, api_port=api_port, style=style)

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from cryptography import x509
 
-from kubette.cli import diagnosis, hard_way, hard_way_certificates, hard_way_files
+from kubette.cli import diagnosis, hard_way, hard_way_certificates, hard_way_files, tree_writer
 from kubette.component_base.flags import FlagSet
 from kubette.etcd import flag_table
 from kubette.init import unit_file
@@ -149,7 +149,7 @@ def test_a_unit_that_failed_is_told_from_one_that_runs() -> None:
 def test_what_is_written_is_on_the_machine(tmp_path: Path) -> None:
     made = tree(SOLO, "controlplane")
     for _ in range(2):  # again where it was interrupted
-        hard_way.write(tmp_path, made)
+        tree_writer.write(tmp_path, made)
     assert (tmp_path / "var/lib/kubernetes/ca.key").read_bytes() == b"key ca"
     assert (tmp_path / "etc/systemd/system/multi-user.target.wants/etcd.service").readlink() == Path("/etc/systemd/system/etcd.service")
     assert yaml.safe_load((tmp_path / "root/.kube" / ".." / ".." / SOLO.admin_kubeconfig).read_text())["users"][0]["name"] == "admin"

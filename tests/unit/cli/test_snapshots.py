@@ -101,6 +101,13 @@ def test_a_snapshot_that_is_not_what_etcd_has_is_told() -> None:
     assert "compacted meanwhile" in plan.difference(status, live, plan.Sum(100, 0xCE, 9, 30))
 
 
+def test_a_members_answers_are_read() -> None:
+    hashed = '[{"Endpoint":"127.0.0.1:2379","HashKV":{"header":{"revision":3,"raft_term":2},"hash":2587454935,"compact_revision":-1}}]'
+    counted = '{"header":{"revision":3,"raft_term":2},"kvs":[{"key":"YQ==","create_revision":2,"mod_revision":2,"version":1}],"more":true,"count":2}'
+    assert plan.sum_of(f"{hashed}\n{counted}\n") == plan.Sum(3, 2587454935, -1, 2)
+    assert plan.status_of('{"hash":171,"revision":3,"totalKey":9,"totalSize":20480}') == plan.Status(171, 3, 9, 20480)
+
+
 THREE = [
     Member(f"cp{n}", f"cp{n}", False, "/var/lib/etcd", f"https://192.168.56.1{n}:2380", "https://127.0.0.1:2379", "/ca", "/crt", "/key")
     for n in (1, 2, 3)

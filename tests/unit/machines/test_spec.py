@@ -21,6 +21,20 @@ def test_machines_are_named_and_numbered_in_order_of_creation() -> None:
     assert spec.plan("kubette", 1, 2, "v1.37.0").endpoint == "192.168.56.11:6443"
 
 
+def test_an_external_etcd_is_a_machine_that_is_no_node() -> None:
+    cluster = spec.plan("dev", 1, 1, "v1.37.0", etcd="external")
+    assert [(m.name, m.role, m.address) for m in cluster.machines][-1] == ("etcd-server", "etcd", "192.168.56.13")
+    assert [m.name for m in cluster.nodes] == ["controlplane", "node01"]
+    assert [m.name for m in cluster.etcd_members] == ["etcd-server"]
+    assert spec.from_json(json.loads(json.dumps(cluster.to_json()))) == cluster
+    stacked = spec.plan("dev", 3, 1, "v1.37.0")
+    assert stacked.external_etcd is None
+    assert stacked.etcd_members == ()  # nobody has joined yet
+    for style, etcd in (("systemd", "external"), ("kubeadm", "elsewhere")):
+        with pytest.raises(spec.SpecError, match='--etcd|"elsewhere"'):
+            spec.plan("dev", 1, 1, "v1.37.0", style, etcd=etcd)
+
+
 def test_cluster_json_gives_the_same_cluster_back() -> None:
     cluster = spec.plan("dev", 2, 1, "v1.36.0", api_port=7000)
     assert spec.from_json(json.loads(json.dumps(cluster.to_json()))) == cluster

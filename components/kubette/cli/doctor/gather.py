@@ -67,11 +67,11 @@ def gather(place: layout.Layout, cluster: spec.Cluster) -> Facts:
             states = {each["name"]: each for each in control.status()["machines"]}
     reports = machine_report.of_all(
         {name: each["pid"] for name, each in states.items() if each["state"] == "running"},
-        {m.name: machine_report.Wanted(cluster.style, m.role == "control-plane") for m in cluster.machines},
+        {m.name: machine_report.Wanted(cluster.style, m.role == "control-plane") for m in cluster.nodes},
         SCRIPT_TIMEOUT_S,
     )
     objects, version, error = _api(place.kubeconfig) if states else (None, "", "the cluster is stopped")
-    machines = tuple(_machine(place.machine_root(m.name), m, states.get(m.name), reports.get(m.name)) for m in cluster.machines)
+    machines = tuple(_machine(place.machine_root(m.name), m, states.get(m.name), reports.get(m.name)) for m in cluster.nodes)
     return Facts(SYSTEM_CLOCK.wall(), cluster.style, version, cluster.endpoint, bool(states), machines, objects, error)
 
 

@@ -21,7 +21,7 @@ NOW, THEN = "now.json", "then.json"
 READY = "curl -sfk -m 5 https://127.0.0.1:6443/readyz"  # of the machine itself: kubectl's own kubeconfig may go through a balancer
 KEYS = 'get "" --prefix --keys-only -w json'
 HASH_AT = 'endpoint hashkv --rev="$rev" -w json'
-COUNT_AT = 'get "" --prefix --count-only --rev="$rev" -w json'
+COUNT_AT = 'get "" --prefix --keys-only --limit=1 --rev="$rev" -w json'  # a range says how many keys there are, whatever its limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """What a member says of its data at a revision."""
+    """What a member says of its data at the snapshot's revision; `revision` is where it is itself."""
 
     revision: int
     hash: int
@@ -115,7 +115,7 @@ def status_of(text: str) -> Status:
 def sum_of(text: str) -> Sum:
     hashed, counted = (json.loads(line) for line in text.splitlines())
     said = hashed[0]["HashKV"]
-    return Sum(said["hash_revision"], said["hash"], said.get("compact_revision", 0), counted.get("count", 0))
+    return Sum(counted["header"]["revision"], said["hash"], said.get("compact_revision", 0), counted.get("count", 0))
 
 
 def difference(status: Status, live: Sum, scratch: Sum) -> str:
@@ -189,7 +189,7 @@ sync
 
 
 def _check_script(member: Member, keys: int) -> str:
-    count = member.etcdctl('get "" --prefix --count-only --write-out=fields')
+    count = member.etcdctl('get "" --prefix --keys-only --limit=1 -w fields')
     return f"""found=$({count} | sed -n 's/^"Count" : //p')
 [ "$found" = {keys} ] || {{ echo "etcd has $found keys, and the snapshot {keys}"; exit 1; }}
 """
