@@ -10,7 +10,7 @@ import yaml
 
 from kubette.cli.doctor.facts import MANIFESTS, File
 from kubette.cli.errors import CommandError
-from kubette.cli.snapshots import loss, member, plan
+from kubette.cli.snapshots import loss, plan, reading
 from kubette.cli.snapshots.member import Member
 
 UNIT = """[Service]
@@ -37,22 +37,22 @@ def manifest(host_path: str, *more: str) -> str:
 
 def test_a_member_is_read_from_its_unit() -> None:
     files = {"/etc/systemd/system/etcd.service": File(UNIT), "/etc/systemd/system/etcd.service.d/10-machine.conf": File(DROP_IN)}
-    found = member.read("cp02", files)
+    found = reading.read("cp02", files)
     assert (found.name, found.is_unit, found.data_dir) == ("cp02", True, "/var/lib/etcd-from-backup")
     assert (found.peer_url, found.client_url) == ("https://192.168.56.12:2380", "https://127.0.0.1:2379")
     assert found.certificates == " --cacert=/etc/etcd/ca.crt --cert=/etc/etcd/server.crt --key=/etc/etcd/server.key"
 
 
 def test_the_data_of_a_static_pod_are_where_its_volume_is() -> None:
-    found = member.read("cp", {f"{MANIFESTS}/etcd.yaml": File(manifest("/var/lib/etcd-from-backup"))})
+    found = reading.read("cp", {f"{MANIFESTS}/etcd.yaml": File(manifest("/var/lib/etcd-from-backup"))})
     assert (found.is_unit, found.data_dir) == (False, "/var/lib/etcd-from-backup")
 
 
 def test_what_cannot_be_restored_is_refused() -> None:
     with pytest.raises(CommandError, match="has no etcd"):
-        member.read("node01", {})
+        reading.read("node01", {})
     with pytest.raises(CommandError, match="--wal-dir"):
-        member.read("cp", {f"{MANIFESTS}/etcd.yaml": File(manifest("/var/lib/etcd", "--wal-dir=/fast"))})
+        reading.read("cp", {f"{MANIFESTS}/etcd.yaml": File(manifest("/var/lib/etcd", "--wal-dir=/fast"))})
 
 
 def test_keys_are_objects() -> None:

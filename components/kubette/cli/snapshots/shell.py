@@ -9,7 +9,7 @@ from kubette.cli import on_machines
 from kubette.cli.doctor import gather
 from kubette.cli.doctor.facts import MANIFESTS
 from kubette.cli.errors import CommandError
-from kubette.cli.snapshots import member, plan
+from kubette.cli.snapshots import plan, reading
 from kubette.cli.snapshots.member import Member
 from kubette.machines import client, layout, spec
 from kubette.stdx import files
@@ -36,11 +36,11 @@ class Machines:
         for machine in self.cluster.etcd_members:
             read = gather.files_of(self._place.machine_root(machine.name))
             try:
-                found.append(member.read(machine.name, read))
+                found.append(reading.read(machine.name, read))
             except CommandError:
                 # A restore that was interrupted has put the manifest aside.
                 aside = {path.replace(plan.ASIDE, MANIFESTS): file for path, file in read.items()}
-                found.append(member.read(machine.name, aside))
+                found.append(reading.read(machine.name, aside))
         return found
 
     def healthy(self, members: Sequence[Member]) -> dict[str, bool]:
