@@ -34,6 +34,7 @@ from simulation.virtual_time import ProcessLoop, Scheduler
 
 FAULTS_S = 10.0  # of virtual time
 PROGRESS_S = 15.0  # once all is well, something commits, and everybody has it (INV-R12)
+STEP_DOWN_S = 2.2  # two election timeouts, and a tick or two
 TAIL = 60  # lines of the trace that a violation shows
 
 
@@ -84,7 +85,9 @@ class EtcdCluster:
         self._by_id: dict[int, Machine] = {}
         self.invariants = Invariants()
         self.model = Model(min_ttl=max(1, round(1.5 * base.election_s)))
+        self._heard: dict[str, dict[int, float]] = {}  # by machine and other member: when something came last
         self._led: dict[str, tuple[int, int]] = {}  # by machine: term and last index, while it leads
+        self._leads_since: dict[tuple[str, int, tuple[int, ...]], float] = {}  # by machine, term and voters
         self._checked: dict[str, int] = {}  # by machine: the index up to which its store was compared
         self.history: list[Operation] = []
         self.under_way: dict[Operation, None] = {}
@@ -197,6 +200,7 @@ class EtcdCluster:
     def takes(self, machine: Machine, message: Message) -> Callable[[], None]:
         """INV-R10: who hears a leader ignores candidates. To be called when the message has been taken."""
         raft = machine.server.node.raft
+        self._heard.setdefault(machine.name, {})[message.from_] = self.scheduler.now
         asks = message.type in (MessageType.PRE_VOTE, MessageType.VOTE) and message.context != CAMPAIGN_TRANSFER and message.term > raft.term
         hears = raft.lead and raft.election_elapsed < raft.options.election_ticks
 
@@ -245,11 +249,26 @@ class EtcdCluster:
                 raise Violation(
                     f"INV-R9: leader {machine.name} makes a change of the configuration at {changes[-1].index}, one at {changes[0].index} waits"
                 )
+        self._check_contact(machine)
         # INV-R8: it counts itself only for what its own disk has.
         if raft.id in raft.tracker.progress and raft.tracker.progress[raft.id].match > machine.wal.last:
             raise Violation(
                 f"INV-R8: leader {machine.name} counts its log up to {raft.tracker.progress[raft.id].match}, the disk has {machine.wal.last}"
             )
+
+    def _check_contact(self, machine: Machine) -> None:
+        """INV-R11: who hears no majority for two election timeouts leads no longer. A pause is no time to it."""
+        raft, now = machine.server.node.raft, self.scheduler.now
+        assert machine.loop is not None
+        since = now - STEP_DOWN_S
+        seen = self._leads_since.setdefault((machine.name, raft.term, raft.tracker.config.voters), now)
+        if max(seen, machine.loop.paused_until) > since or raft.tracker.config.joint:
+            return
+        heard = self._heard.get(machine.name, {})
+        voters = raft.tracker.config.voters
+        active = sum(1 for node in voters if node == raft.id or heard.get(node, 0.0) > since)
+        if active <= len(voters) // 2:
+            raise Violation(f"INV-R11: {machine.name} leads, and has heard {active} of {len(voters)} voters in the last {STEP_DOWN_S} s")
 
     def _died(self, machine: Machine, failures: Sequence[BaseException]) -> None:
         violation = next((each for each in failures if not isinstance(each, PowerCut | OSError | WalError | Removed)), None)
@@ -426,7 +445,7 @@ class EtcdCluster:
             machine.disk.spare()
             machine.disk_latency_s = 0.001
             if machine.loop is not None:
-                machine.loop.paused_until = 0.0
+                machine.loop.paused_until = min(machine.loop.paused_until, self.scheduler.now)
             else:
                 self._restart_later(machine)
         self._within(PROGRESS_S, lambda: any(m.server.is_leader for m in self.alive()), "INV-R12: no leader")

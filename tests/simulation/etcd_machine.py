@@ -16,16 +16,19 @@ from kubette.etcd import bootstrap, config, flag_table, housekeeping, membership
 from kubette.etcd.raft_loop import RaftLoop
 from kubette.etcd.rim.http1 import Request
 from kubette.etcd.server import Limits, Server
+from kubette.etcd.services import watch as watch_service
 from kubette.etcd.services.cluster import Cluster
 from kubette.etcd.services.http import Health, Questions
 from kubette.etcd.services.kv import KV
 from kubette.etcd.services.lease import Lease
 from kubette.etcd.services.maintenance import Maintenance
 from kubette.etcd.services.watch import Watch
+from kubette.etcd_api import rpc_pb2 as pb
 from kubette.etcd_api.errors import RpcError
 from kubette.raft import describe
 from kubette.raft.messages import Entry, HardState, Message, MessageType, ReadState, Snapshot
 from kubette.stdx.tasks import Scope
+from simulation.invariants import Violation
 from simulation.virtual_disk import VirtualDisk
 from simulation.virtual_network import Pipe, VirtualNetwork
 from simulation.virtual_time import ProcessLoop, Scheduler
@@ -469,6 +472,8 @@ class ServerStream:
 
     def send(self, message: bytes) -> None:
         if self.machine.disk.alive and not self.back.broken:
+            if self.pending > watch_service.QUEUE_BYTES and pb.WatchResponse.FromString(message).events:
+                raise Violation(f"INV-W8: {self.pending} bytes wait for a watcher already, and more is sent")
             self.pending += len(message)
             self.back.send(lambda: self._read(message), self._slowness_s())
 
