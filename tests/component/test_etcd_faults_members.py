@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import itertools
+import json
 import random
 import shutil
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -271,6 +273,56 @@ async def test_f13_f07_a_snapshot_arrives_though_sender_and_receiver_die(tmp_pat
             await cluster.wait_serving()
         assert cluster.members[follower].log.count("Received snapshot") > received
         await check(cluster, clients)
+
+
+async def test_a_snapshot_that_was_cut_goes_on_where_it_was(tmp_path: Path) -> None:
+    """Its connection is reset when a third of it has arrived, and once more after another third: the rest comes in further ones, none begins anew."""
+    value, count = 100_000, 60
+    rng = random.Random(14)
+    async with Cluster(tmp_path, 3, *SNAPSHOTS_OFTEN) as cluster:
+        leader = await cluster.wait_leader()
+        follower = (leader + 1) % 3
+        async with Calls(cluster.url(leader)) as calls:
+            for number in range(count):
+                await calls.put(b"big%d" % number, rng.randbytes(value))
+            cluster.kill(follower)
+            for number in range(70):
+                await calls.put(b"behind", b"%d" % number)
+        cluster.network.link(leader, follower).delay_s = 0.02  # for each 64 KiB
+        cluster.start(follower)
+        directory = cluster.data(follower) / "member" / "snap"
+        for turn in (1, 2):
+            await _arrived(cluster, follower, directory, turn * value * count // 3)
+            cluster.network.reset(leader, follower)
+            await _logged(cluster, follower, "Interrupted while receiving a snapshot", turn)
+        cluster.network.heal()
+        await cluster.wait_serving([follower])
+        received, sent = _lines(cluster, follower, "Received snapshot")[0], _lines(cluster, leader, "Sent snapshot")[0]
+        assert received["offset"] == sent["offset"] >= 2 * value * count // 3
+        assert 0 < sent["bytes"] < value * count // 2
+        assert not [*directory.glob("*.snap.db*")]
+        await cluster.wait_equal()
+        cluster.logs_are_clean()
+
+
+async def _arrived(cluster: Cluster, index: int, directory: Path, size: int) -> None:
+    """Until so much of a snapshot is there."""
+    async with asyncio.timeout(WAIT_S):
+        while max((path.stat().st_size for path in directory.glob("*.snap.db.part*")), default=0) < size:  # another process's file
+            assert cluster.members[index].is_running(), cluster.members[index].log[-3000:]
+            await asyncio.sleep(LOOK_S)
+
+
+def _lines(cluster: Cluster, index: int, message: str) -> list[dict[str, Any]]:
+    lines = cluster.members[index].log.splitlines()
+    return [json.loads(line) for line in lines if f'"{message}"' in line]
+
+
+async def _logged(cluster: Cluster, index: int, message: str, times: int) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while len(_lines(cluster, index, message)) < times:  # noqa: ASYNC110  # another process's log
+            assert cluster.members[index].is_running(), cluster.members[index].log[-3000:]
+            await asyncio.sleep(LOOK_S)
 
 
 async def _transferring(link: Link, size: int) -> None:

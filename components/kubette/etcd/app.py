@@ -35,6 +35,7 @@ from kubette.etcd.services.session import Sessions
 from kubette.etcd.services.v2_keys import V2Keys
 from kubette.etcd.services.v2_members import V2Members
 from kubette.etcd.services.watch import Watch
+from kubette.etcd.snapshot_transfer import Arrivals
 from kubette.etcd.transport import SNAPSHOT_PATH, Transport
 from kubette.etcd.version import cluster_version
 from kubette.stdx.clock import SYSTEM_CLOCK
@@ -78,7 +79,8 @@ async def serve(config: Config, version: str) -> None:
         raise StartupError(str(error)) from None
     async with Scope() as scope:
         timeouts = (config.peer_read_timeout_s, config.peer_write_timeout_s)
-        peers = Transport(server, version, config.advertise_peer_urls, peer_client, scope, *timeouts)
+        arrivals = Arrivals(booted.snap_directory, SYSTEM_CLOCK.monotonic)
+        peers = Transport(server, version, config.advertise_peer_urls, peer_client, scope, arrivals, *timeouts)
         checker = Checker(server, peer_client)
         raft = RaftLoop(booted.node, booted.wal, server, peers.send, config.heartbeat_s)
         server.attach(raft)

@@ -11,8 +11,8 @@ hears there. What is merely sent to it by an unknown sender it does not.
 import asyncio
 import datetime
 import json
-import os
 import re
+import secrets
 import ssl
 import struct
 import tempfile
@@ -28,6 +28,7 @@ from kubette.etcd.membership import Member
 from kubette.etcd.rim import http1
 from kubette.etcd.rim.http1 import BadRequest, Request, Response
 from kubette.etcd.server import Server
+from kubette.etcd.snapshot_transfer import KEPT_S, OFFSET_HEADER, TRANSFER_HEADER, Arrivals, Identity, OffsetError, Outgoing, make_durable
 from kubette.raft.messages import NO_NODE, Message, MessageType
 from kubette.stdx.backoff import Backoff
 from kubette.stdx.tasks import Scope
@@ -41,7 +42,7 @@ PROBING_PATH = "/raft/probing"
 PROBE_S = 5.0
 MIN_CLUSTER_VERSION = "3.0.0"
 MAX_MESSAGE_BYTES = 512 << 20
-MAX_SNAPSHOT_MESSAGE_BYTES = 1 << 20
+MAX_SNAPSHOT_MESSAGE_BYTES = 64 << 20  # the v2 store is in it
 MAX_STRANGERS = 8  # called back at one time
 MAX_QUEUED_BYTES = 64 << 20  # for one member that does not read; then its stream is cut
 READ_TIMEOUT_S = WRITE_TIMEOUT_S = 5.0  # without a frame, a link counts as broken (upstream's ConnReadTimeout, and its default)
@@ -65,6 +66,7 @@ class Peer:
     idle: bool = True
     active: bool = False  # its messages reach us
     snapshot_under_way: bool = False
+    outgoing: Outgoing | None = None  # what it is being sent, or was when that was interrupted
     at: int = 0  # which of its URLs is in use
     counts: Counter[str] = field(default_factory=Counter)  # bytes and mishaps, for /metrics
 
@@ -83,6 +85,7 @@ class Transport:
         own_urls: Sequence[str],
         context: ssl.SSLContext | None,
         scope: Scope,
+        arrivals: Arrivals,
         read_timeout_s: float = READ_TIMEOUT_S,
         write_timeout_s: float = WRITE_TIMEOUT_S,
     ) -> None:
@@ -93,6 +96,7 @@ class Transport:
         self._write_timeout_s = write_timeout_s
         self._context = context
         self._scope = scope
+        self._arrivals = arrivals
         self._peers: dict[int, Peer] = {}
         self.round_trip = Histogram(
             "etcd_network_peer_round_trip_time_seconds", "Round-Trip-Time histogram between peers", ("To",), tuple(0.0001 * 2**n for n in range(16))
@@ -206,6 +210,7 @@ class Transport:
         """A quiet link says so, or its reader would take it for broken."""
         while True:
             await asyncio.sleep(LINK_HEARTBEAT_S)
+            self._tidy()
             for peer in self._peers.values():
                 if peer.idle and (writer := peer.stream()) is not None:
                     writer.write(_LENGTH.pack(len(_LINK_HEARTBEAT)) + _LINK_HEARTBEAT)
@@ -233,37 +238,85 @@ class Transport:
             writer.close()
 
     async def _send_snapshot(self, peer: Peer, message: Message) -> None:
-        """The state as of now, which is at least as new as what Raft asked for."""
+        """The state as of now, which is at least as new as what Raft asked for; or the rest of what an interruption has left."""
         failed = True
-        began = asyncio.get_running_loop().time()
+        began = self._server.clock.monotonic()
         try:
-            image = self._server.capture()
-            body = raft_codec.message_bytes(message._replace(snapshot=image.snapshot))
-            with tempfile.TemporaryFile() as file:
-                size = await asyncio.get_running_loop().run_in_executor(None, snapshotter.stream_database, file, image)
-                file.seek(0)
-                reader, writer = await self._dial(peer)
-                try:
-                    head = self._head("POST", SNAPSHOT_PATH, peer, {"Content-Length": str(8 + len(body) + size)})
-                    writer.write(head + _LENGTH.pack(len(body)) + body)
-                    while chunk := file.read(1 << 20):
-                        writer.write(chunk)
-                        async with asyncio.timeout(self._write_timeout_s):
-                            await writer.drain()
-                    status, _, _ = await _read_answer(reader)
-                    failed = status != 204
-                finally:
-                    writer.close()
-            log.info("Sent snapshot", peer=f"{peer.id:x}", index=image.snapshot.index, bytes=size, failed=failed)
+            outgoing, offset = await self._outgoing(peer)
+            status = await self._upload(peer, message._replace(snapshot=outgoing.snapshot), outgoing, offset)
+            failed = status != 204
+            if status != 409:
+                # Taken, or refused as it is; otherwise the next attempt asks again where to go on.
+                self._close_outgoing(peer)
+            log.info("Sent snapshot", peer=f"{peer.id:x}", index=outgoing.snapshot.index, bytes=outgoing.size - offset, offset=offset, failed=failed)
         except (OSError, TimeoutError, asyncio.IncompleteReadError, ValueError) as error:
             log.warning("Failed to send a snapshot", peer=f"{peer.id:x}", err=str(error) or type(error).__name__)
         finally:
             peer.snapshot_under_way = False
             peer.counts["snapshots_failed" if failed else "snapshots_sent"] += 1
             if not failed:
-                self.snapshot_sent.observe(asyncio.get_running_loop().time() - began, f"{peer.id:x}")
+                self.snapshot_sent.observe(self._server.clock.monotonic() - began, f"{peer.id:x}")
             self._server.node.report_snapshot(peer.id, failed)
             self._server.raft.nudge()
+
+    async def _outgoing(self, peer: Peer) -> tuple[Outgoing, int]:
+        """What to send, and from where on."""
+        if peer.outgoing is not None and peer.outgoing.snapshot.index >= self._server.node.raft.log.offset:
+            # What follows it is still in the log: it serves as well as a newer one.
+            return peer.outgoing, await self._arrived(peer, peer.outgoing)
+        self._close_outgoing(peer)
+        image = self._server.capture()
+        file = tempfile.TemporaryFile()  # noqa: SIM115  # it outlives this attempt
+        try:
+            size = await asyncio.get_running_loop().run_in_executor(None, snapshotter.stream_database, file, image)
+        except BaseException:
+            file.close()
+            raise
+        peer.outgoing = Outgoing(image.snapshot, secrets.token_hex(8), file, size, self._server.clock.monotonic())
+        return peer.outgoing, 0
+
+    async def _arrived(self, peer: Peer, outgoing: Outgoing) -> int:
+        """How much the member says it has of it (upstream's members know of no such question)."""
+        async with asyncio.timeout(QUESTION_TIMEOUT_S):
+            reader, writer = await self._dial(peer)
+            try:
+                head = {"Connection": "close", TRANSFER_HEADER: outgoing.transfer}
+                writer.write(self._head("GET", SNAPSHOT_PATH, peer, head))
+                status, _, answer = await _read_answer(reader)
+            finally:
+                writer.close()
+        return min(int(answer), outgoing.size) if status == 200 else 0
+
+    async def _upload(self, peer: Peer, message: Message, outgoing: Outgoing, offset: int) -> int:
+        """The member's answer: 204, it has all of it; 409, it would go on elsewhere."""
+        body = raft_codec.message_bytes(message)
+        reader, writer = await self._dial(peer)
+        try:
+            length = 8 + len(body) + outgoing.size - offset
+            head = {"Content-Length": str(length), TRANSFER_HEADER: outgoing.transfer, OFFSET_HEADER: str(offset)}
+            writer.write(self._head("POST", SNAPSHOT_PATH, peer, head) + _LENGTH.pack(len(body)) + body)
+            for chunk in outgoing.chunks(offset):
+                writer.write(chunk)
+                async with asyncio.timeout(self._write_timeout_s):
+                    await writer.drain()
+            return (await _read_answer(reader))[0]
+        finally:
+            writer.close()
+
+    def _close_outgoing(self, peer: Peer) -> None:
+        if peer.outgoing is not None:
+            peer.outgoing.file.close()
+            peer.outgoing = None
+
+    def _tidy(self) -> None:
+        """What interrupted snapshots have left is not kept for ever."""
+        self._arrivals.tidy(self._server.state.applied_index)
+        for peer in self._peers.values():
+            outgoing = peer.outgoing
+            if outgoing is None or peer.snapshot_under_way:
+                continue
+            if not self._server.is_leader or self._server.clock.monotonic() - outgoing.began_s > KEPT_S:
+                self._close_outgoing(peer)
 
     # Receiving
 
@@ -410,10 +463,16 @@ class Transport:
         return Response(204)
 
     async def _receive_snapshot(self, request: Request) -> Response:
-        began = asyncio.get_running_loop().time()
+        began = self._server.clock.monotonic()
+        transfer = request.headers.get(TRANSFER_HEADER.lower(), "")
+        if request.method == "GET" and transfer:
+            return Response(body=b"%d" % self._arrivals.resume(Identity(self._check(request), transfer)))
         if request.method != "POST":
             return Response(405, b"Method Not Allowed\n", {"Allow": "POST"}, close=True)
         sender = self._check(request)
+        offset = request.headers.get(OFFSET_HEADER.lower(), "0")
+        if not offset.isdigit() or len(offset) > 18:
+            raise BadRequest(400, "invalid snapshot offset")
         reader, left = request.reader, request.content_length
         (length,) = _LENGTH.unpack(await reader.readexactly(8))
         if length > MAX_SNAPSHOT_MESSAGE_BYTES or length + 8 > left:
@@ -425,27 +484,24 @@ class Transport:
         if message.type is not MessageType.SNAP or message.snapshot is None:
             raise BadRequest(400, "not a snapshot message")
         peer = self._known(sender, request)
-        path = self._server.received_path(message.snapshot.index)
-        temporary = path.with_name(path.name + ".tmp")
-        left -= 8 + length
-        with temporary.open("wb") as file:
-            while left:
-                async with asyncio.timeout(self._read_timeout_s * 2):
-                    chunk = await reader.read(min(left, 1 << 20))
-                if not chunk:
-                    temporary.unlink(missing_ok=True)
-                    raise ConnectionError("the snapshot ended early")
-                file.write(chunk)
-                left -= len(chunk)
-            file.flush()
-            with self._server.measures.timed("received_fsync"):
-                await asyncio.get_running_loop().run_in_executor(None, os.fsync, file.fileno())
-        temporary.replace(path)
-        took = asyncio.get_running_loop().time() - began
+        index = message.snapshot.index
+        try:
+            arrived = await self._arrivals.receive(
+                reader, left - 8 - length, Identity(sender, transfer), index, int(offset), self._read_timeout_s * 2
+            )
+        except OffsetError as error:
+            raise BadRequest(409, str(error)) from None
+        except (ConnectionError, TimeoutError) as error:
+            log.warning("Interrupted while receiving a snapshot", index=index, err=str(error) or type(error).__name__)
+            raise
+        with self._server.measures.timed("received_fsync"):
+            await asyncio.get_running_loop().run_in_executor(None, make_durable, arrived)
+        arrived.replace(self._server.received_path(index))
+        took = self._server.clock.monotonic() - began
         self._server.measures.observe("received_save", took)
         self.snapshot_received.observe(took, f"{sender:x}")
         peer.counts["snapshots_received"] += 1
-        log.info("Received snapshot", index=message.snapshot.index)
+        log.info("Received snapshot", index=index, offset=int(offset))
         self._server.raft.step([message])
         return Response(204)
 

@@ -11,6 +11,7 @@ from kubette.etcd import compactor, config, flag_table
 from kubette.etcd.membership import Member
 from kubette.etcd.raft_loop import RaftLoop
 from kubette.etcd.server import Limits, Server, empty_state
+from kubette.etcd.snapshot_transfer import Arrivals
 from kubette.etcd.transport import Transport
 from kubette.etcd.wal import Wal
 from kubette.etcd_api import rpc_pb2 as pb
@@ -76,7 +77,8 @@ def transport(said: config.Config, scope: Scope, directory: Path) -> tuple[Trans
     server = Server(1, 1, state, directory, Limits(), SYSTEM_CLOCK, election_s=1.0)
     node = Node(Options(1), RaftLog(), HardState(1, 0, 0), ConfState(voters=(1, OTHER)), random.Random(1))
     server.attach(RaftLoop(node, Wal.create(directory / "wal", b""), server, lambda messages: (), 0.1))
-    return Transport(server, "3.6.5", ("http://127.0.0.1:1",), None, scope, said.peer_read_timeout_s, said.peer_write_timeout_s), server
+    arrivals = Arrivals(directory, SYSTEM_CLOCK.monotonic)
+    return Transport(server, "3.6.5", ("http://127.0.0.1:1",), None, scope, arrivals, said.peer_read_timeout_s, said.peer_write_timeout_s), server
 
 
 @pytest.mark.slow
