@@ -320,7 +320,7 @@ def _lines(cluster: Cluster, index: int, message: str) -> list[dict[str, Any]]:
 
 async def _logged(cluster: Cluster, index: int, message: str, times: int) -> None:
     async with asyncio.timeout(WAIT_S):
-        while len(_lines(cluster, index, message)) < times:  # noqa: ASYNC110  # another process's log
+        while len(_lines(cluster, index, message)) < times:  # another process's log
             assert cluster.members[index].is_running(), cluster.members[index].log[-3000:]
             await asyncio.sleep(LOOK_S)
 

@@ -5,6 +5,7 @@ Beside `raft_cluster`, where one random choice after the other says what happens
 choice (delays, losses, timeouts) comes from one seed, and the invariants are checked after every step of every server.
 """
 
+import contextlib
 import heapq
 import json
 import random
@@ -16,7 +17,7 @@ from kubette.etcd import raft_codec
 from kubette.raft import describe
 from kubette.raft.core import Options, Role
 from kubette.raft.log import RaftLog
-from kubette.raft.messages import ConfState, Entry, Message, MessageType, ProposalDropped, Snapshot
+from kubette.raft.messages import ConfState, Entry, Message, MessageType, ProposalDropped, ReadState, Snapshot
 from kubette.raft.node import Node, Ready
 from simulation.invariants import Invariants, Violation
 from simulation.raft_cluster import Disk
@@ -49,9 +50,10 @@ class Server:
 class Lab:
     """Servers 1..n. Times are milliseconds."""
 
-    def __init__(self, servers: int, seed: int, *, reliable: bool = True, snapshots: bool = False) -> None:
+    def __init__(self, servers: int, seed: int, *, reliable: bool = True, snapshots: bool = False, **bounds: int) -> None:
         self.rng = random.Random(f"{servers} {seed}")
         self.reliable, self.snapshots = reliable, snapshots
+        self._bounds = bounds  # of Raft's Options
         self.long_reordering = False
         self.now = 0
         self.calls: Counter[str] = Counter()  # requests sent, and bytes
@@ -60,6 +62,8 @@ class Lab:
         self._events: list[tuple[int, int, Callable[[], None]]] = []
         self._order = 0
         self._commands = 0
+        self._asked: dict[bytes, int] = {}  # reads: what was committed when they were asked
+        self.reads = 0  # answered
         voters = ConfState(tuple(range(1, servers + 1)))
         self.servers = {node: Server(node, Disk(snapshot=Snapshot(0, 0, voters, _dump({})))) for node in voters.voters}
         for server in self.servers.values():
@@ -108,7 +112,7 @@ class Lab:
         self.shutdown(node)
         disk = server.disk
         hard_state = disk.hard_state._replace(commit=min(disk.hard_state.commit, disk.offset[0] + len(disk.entries)))
-        options = Options(node, election_ticks=ELECTION_TICKS, heartbeat_ticks=HEARTBEAT_TICKS)
+        options = Options(node, election_ticks=ELECTION_TICKS, heartbeat_ticks=HEARTBEAT_TICKS, **self._bounds)  # type: ignore[arg-type]
         log = RaftLog(disk.snapshot, disk.entries, disk.offset)
         server.node = Node(options, log, hard_state, disk.snapshot.conf_state, random.Random(self.rng.random()))
         server.applied, server.applied_index = _load(disk.snapshot.data), disk.snapshot.index
@@ -151,7 +155,7 @@ class Lab:
             self.sleep(self.rng.randint(450, 550))
             leaders = [node for node, server in self.servers.items() if server.connected and self.is_leader(node)]
             if leaders:
-                return max(leaders, key=lambda node: self._node(node).raft.term)
+                return max(leaders, key=lambda node: self.node(node).raft.term)
         raise Violation(f"expected one leader, got none: {self.describe()}")
 
     def no_leader(self) -> None:
@@ -160,7 +164,7 @@ class Lab:
 
     def term(self) -> int:
         """On which all who are connected agree."""
-        terms = {self._node(node).raft.term for node, server in self.servers.items() if server.connected}
+        terms = {self.node(node).raft.term for node, server in self.servers.items() if server.connected}
         assert len(terms) == 1, f"servers disagree on the term: {self.describe()}"
         return terms.pop()
 
@@ -171,7 +175,7 @@ class Lab:
     def describe(self) -> str:
         return "; ".join(f"{node} {describe.status(server.node) if server.node else 'down'}" for node, server in self.servers.items())
 
-    def _node(self, node: int) -> Node:
+    def node(self, node: int) -> Node:
         running = self.servers[node].node
         assert running is not None
         return running
@@ -192,7 +196,22 @@ class Lab:
             life = server.life
             self.at(0, lambda: self._after(server) if server.life == life else None)
         server.queue.append(command)
-        return self._node(node).raft.log.last_index + len(server.queue)
+        return self.node(node).raft.log.last_index + len(server.queue)
+
+    def read(self, node: int) -> None:
+        """Ask for a linearizable read there; what is answered is added to `reads`."""
+        self._commands += 1
+        context = b"%d" % self._commands
+        self._asked[context] = self.invariants.high_commit
+        self.node(node).read_index(context)
+        self._after(self.servers[node])
+
+    def _answer_reads(self, states: Iterable[ReadState]) -> None:
+        for state in states:
+            asked = self._asked.pop(state.context)
+            if state.index < asked:
+                raise Violation(f"stale read: index {state.index}, {asked} was committed when it was asked")
+            self.reads += 1
 
     def count(self, index: int) -> tuple[int, bytes | None]:
         """How many servers have applied `index`, and what they found there."""
@@ -250,9 +269,11 @@ class Lab:
             if server.queue:
                 queue, server.queue = server.queue, []
                 if node.raft.role is Role.LEADER:
-                    node.propose(queue)
-            messages, _ = node.take_immediate()
+                    with contextlib.suppress(ProposalDropped):
+                        node.propose(queue)
+            messages, states = node.take_immediate()
             self._send(messages)
+            self._answer_reads(states)
             self.invariants.check(server.id, node)
             if not node.has_ready():
                 return
@@ -278,6 +299,7 @@ class Lab:
         disk.append(ready.entries)
         disk.hard_state = ready.hard_state or disk.hard_state
         self._send(ready.messages_after_persist)
+        self._answer_reads(ready.read_states)
         for entry in ready.committed_entries:
             assert entry.index == server.applied_index + 1, f"{server.id} applies {entry.index} after {server.applied_index}"
             known = self.committed.setdefault(entry.index, entry)
