@@ -6,6 +6,8 @@ import itertools
 import json
 import random
 import shutil
+import urllib.parse
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -303,6 +305,31 @@ async def test_a_snapshot_that_was_cut_goes_on_where_it_was(tmp_path: Path) -> N
         assert not [*directory.glob("*.snap.db*")]
         await cluster.wait_equal()
         cluster.logs_are_clean()
+
+
+async def test_a_snapshot_carries_a_large_v2_store(tmp_path: Path) -> None:
+    """It travels in the snapshot's message, which once might not be larger than 1 MiB: a member that had fallen behind never came back."""
+
+    def put(leader: int, number: int) -> None:
+        form = urllib.parse.urlencode({"value": str(number) * 200_000}).encode()
+        with urllib.request.urlopen(
+            urllib.request.Request(f"{cluster.url(leader)}/v2/keys/big{number}", form, method="PUT"), timeout=WAIT_S
+        ) as answer:
+            assert answer.status == 201
+
+    async with Cluster(tmp_path, 3, *SNAPSHOTS_OFTEN) as cluster:
+        leader = await cluster.wait_leader()
+        follower = (leader + 1) % 3
+        cluster.kill(follower)
+        for number in range(8):
+            await asyncio.to_thread(put, leader, number)
+        async with Calls(cluster.url(leader)) as calls:
+            for number in range(70):
+                await calls.put(b"behind", b"%d" % number)
+        cluster.start(follower)
+        await cluster.wait_serving([follower])
+        assert _lines(cluster, follower, "Received snapshot")
+        await cluster.wait_equal()
 
 
 async def _arrived(cluster: Cluster, index: int, directory: Path, size: int) -> None:
