@@ -17,6 +17,7 @@ from kubette.raft.messages import (
 )
 from kubette.raft.progress import State
 from kubette.raft.quorum import VoteResult, joint_vote_result
+from kubette.raft.read_index import MAX_PENDING
 
 if TYPE_CHECKING:
     from kubette.raft.core import Raft
@@ -63,12 +64,6 @@ def step(raft: Raft, message: Message) -> None:
         return
     if kind is MessageType.READ_INDEX:
         _read_index(raft, message)
-        return
-    if kind is MessageType.CHECK_QUORUM:
-        _check_quorum(raft)
-        return
-    if kind is MessageType.BEAT:
-        _broadcast_heartbeat(raft, b"")
         return
     progress = raft.tracker.progress.get(message.from_)
     if progress is None:
@@ -245,7 +240,7 @@ def _broadcast_heartbeat(raft: Raft, context: bytes) -> None:
 def _read_index(raft: Raft, message: Message) -> None:
     if not committed_in_term(raft):
         # Until then the leader does not know the commit index: wait (diss. §6.4).
-        if len(raft.pending_reads) < 4096:
+        if len(raft.pending_reads) < MAX_PENDING:
             raft.pending_reads.append(message)
         return
     if raft.tracker.is_singleton() and raft.id in raft.tracker.config.voters:
@@ -308,7 +303,6 @@ def config_changed(raft: Raft) -> None:
 def maybe_leave_joint(raft: Raft) -> None:
     """A joint configuration that was entered with auto-leave ends as soon as it is applied."""
     if raft.tracker.config.auto_leave and raft.log.applied >= raft.pending_conf_index:
-        raft.uncommitted_size = max(0, raft.uncommitted_size)
         if append_entries(raft, (Entry(0, 0, b"", EntryType.CONF_CHANGE_V2),)):
             raft.pending_conf_index = raft.log.last_index
             broadcast_append(raft)
