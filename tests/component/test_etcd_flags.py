@@ -20,9 +20,10 @@ from harness.etcd_calls import CallError, Calls
 from harness.etcd_cluster import LOOK_S, WAIT_S, Cluster
 from harness.etcd_processes import OURS, Member
 from harness.eventually import eventually
+from harness.raw_http2 import RawClient
 from kubette.component_base.flags import FlagError
 from kubette.etcd import bbolt, config, config_sources, flag_table, membership, snapshotter
-from kubette.etcd.rim import hpack, http2
+from kubette.etcd.rim import http2
 from kubette.etcd.server import empty_state
 from kubette.etcd_api import auth_pb2
 from kubette.etcd_api import rpc_pb2 as pb
@@ -394,46 +395,9 @@ def test_a_port_can_be_shared_when_asked_for(changed: Changed, plain: Member) ->
 # gRPC connections
 
 
-class _Raw:
-    """A client of HTTP/2 that answers nothing by itself."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-
-    async def __aenter__(self) -> "_Raw":
-        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
-        self._writer.write(http2.PREFACE + http2.frame(http2.SETTINGS, 0, 0, b""))
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._writer.close()
-
-    def call(self, path: bytes, stream: int) -> None:
-        """Begin one."""
-        block = hpack.encode([(b":method", b"POST"), (b":scheme", b"http"), (b":path", path), (b"content-type", b"application/grpc")])
-        self.send(http2.HEADERS, http2.END_HEADERS, stream, block)
-
-    def send(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
-        self._writer.write(http2.frame(kind, flags, stream, payload))
-
-    async def frames(self) -> list[tuple[int, int, bytes]]:
-        """(kind, stream, payload) of everything until the server closes."""
-        found = []
-        try:
-            while True:
-                found.append(await self.frame())
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return found
-
-    async def frame(self) -> tuple[int, int, bytes]:
-        async with asyncio.timeout(WAIT_S):
-            high, low, kind, _, stream = struct.unpack(">BHBBI", await self._reader.readexactly(9))
-            return kind, stream, await self._reader.readexactly(high << 16 | low)
-
-
 @flag("max-concurrent-streams")
 async def test_more_streams_than_allowed_are_refused(changed: Changed) -> None:
-    async with _Raw(_port(changed.member.url)) as raw:
+    async with RawClient(_port(changed.member.url)) as raw:
         for number in range(8):
             raw.call(b"/etcdserverpb.Watch/Watch", 2 * number + 1)
         kind, _, settings = await raw.frame()
@@ -449,18 +413,18 @@ async def test_more_streams_than_allowed_are_refused(changed: Changed) -> None:
 @flag("grpc-keepalive-min-time", "grpc-keepalive-interval", "grpc-keepalive-timeout")
 async def test_clients_may_ping_as_often_as_said_and_silent_ones_are_found_out(changed: Changed, plain: Member) -> None:
     ping = 6
-    async with _Raw(_port(plain.url)) as raw:
+    async with RawClient(_port(plain.url)) as raw:
         raw.call(b"/etcdserverpb.Watch/Watch", 1)  # without a call under way a client has nothing to ping for
-        for _ in range(10):
+        kind = ping
+        while kind == ping:
             raw.send(ping, 0, 0, bytes(8))
-        (said,) = [payload for kind, _, payload in await raw.frames() if kind == http2.GOAWAY]
+            kind, _, said = await raw.next_of(ping, http2.GOAWAY)
         assert said.endswith(b"too_many_pings")
-    async with _Raw(_port(changed.member.url)) as raw:
+    async with RawClient(_port(changed.member.url)) as raw:
         raw.call(b"/etcdserverpb.Watch/Watch", 1)
         for _ in range(10):
             raw.send(ping, 0, 0, bytes(8))
-            while (await raw.frame())[0] != ping:
-                pass
+            assert (await raw.next_of(ping, http2.GOAWAY))[0] == ping
             await asyncio.sleep(0.01)  # more than the millisecond that is asked for
         # Then it is silent, is asked whether it is there, and does not answer.
         frames = await raw.frames()

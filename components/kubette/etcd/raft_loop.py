@@ -53,6 +53,7 @@ class RaftLoop:
         self.on_synced: Callable[[float, float], None] = lambda write, fsync: None  # after each: how long both took
         self.late_heartbeats = 0  # as leader, a tick came too late: the machine is overloaded
         self._proposals: deque[tuple[int, bytes, int]] = deque()  # (request id, data, term or 0)
+        self._queued_bytes = 0  # of them
         self._campaign_alone = False
         self._held = False  # the last attempt to propose was dropped: wait for a tick
         self._deferred_state: HardState | None = None
@@ -76,9 +77,14 @@ class RaftLoop:
     def queued(self) -> int:
         return len(self._proposals)
 
+    @property
+    def queued_bytes(self) -> int:
+        return self._queued_bytes
+
     def propose(self, request_id: int, data: bytes, as_leader_of: int = 0) -> None:
         """What a leader decided (`as_leader_of` its term) is for this member alone to append, in that term: else it is dropped, not passed on."""
         self._proposals.append((request_id, data, as_leader_of))
+        self._queued_bytes += len(data)
         self._wake.set()
 
     def step(self, messages: Sequence[Message]) -> None:
@@ -170,6 +176,7 @@ class RaftLoop:
         size = 0
         while self._proposals and size < MAX_BATCH_BYTES:
             request_id, data, term = self._proposals.popleft()
+            self._queued_bytes -= len(data)
             if term and not self._leads(term):
                 continue
             if self._machine.is_waiting(request_id):
@@ -188,6 +195,7 @@ class RaftLoop:
         if is_lost:
             # No leader, or no way to it yet (a member that has just started): the leader has not seen these.
             self._proposals.extendleft(reversed(taken))
+            self._queued_bytes += size
             self._held = True
             return
         self._machine.proposed([request_id for request_id, _, _ in taken], self.node.raft.term)

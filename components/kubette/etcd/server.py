@@ -40,6 +40,7 @@ from kubette.stdx.clock import Clock
 log = logs.logger(__name__)
 
 MAX_GAP = 5000  # entries waiting to be applied, beyond which requests are refused (upstream's maxGapBetweenApplyAndCommitIndex)
+MAX_QUEUED_BYTES = 64 << 20  # of requests that wait to be proposed: there is no leader, or the disk is slow
 READ_RETRY_S = 0.5
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)  # the log goes on in its segment, and the next snapshot may find room
 LEASE_REVOKE_BATCH = 500  # upstream revokes at most 1000 leases a second
@@ -197,7 +198,7 @@ class Server:
         if len(body) > self.limits.max_request_bytes:
             raise errors.error(errors.REQUEST_TOO_LARGE)
         raft_log = self.node.raft.log
-        if raft_log.committed > self.state.applied_index + MAX_GAP or self.raft.queued > MAX_GAP:
+        if raft_log.committed > self.state.applied_index + MAX_GAP or self.raft.queued > MAX_GAP or self.raft.queued_bytes > MAX_QUEUED_BYTES:
             raise errors.error(errors.TOO_MANY_REQUESTS)
         request_id = self._next_id()
         header = int_field(1, request_id)

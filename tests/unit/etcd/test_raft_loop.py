@@ -6,10 +6,13 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from kubette.etcd.disk import SystemDisk
 from kubette.etcd.raft_loop import RaftLoop
-from kubette.etcd.server import Limits, Server, empty_state
+from kubette.etcd.server import MAX_QUEUED_BYTES, Limits, Server, empty_state
 from kubette.etcd.wal import Wal
+from kubette.etcd_api.errors import RpcError
 from kubette.etcd_api.raft_internal_pb2 import InternalRaftRequest
 from kubette.raft.core import Options
 from kubette.raft.log import RaftLog
@@ -148,4 +151,28 @@ async def test_what_is_durable_is_applied_while_the_next_batch_is_being_synced(t
     assert await asyncio.wait_for(machine.applied.get(), 30) == b"second"
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+    loop.close()
+
+
+async def test_requests_that_wait_for_a_leader_are_bounded_by_their_bytes(tmp_path: Path) -> None:
+    state = empty_state(min_ttl=1)
+    server = Server(1, 1, state, tmp_path, Limits(), SYSTEM_CLOCK, election_s=1.0)
+    node = Node(Options(1), RaftLog(), HardState(1, 0, 0), ConfState(voters=(1, LEADER)), random.Random(1))
+    loop = RaftLoop(node, Wal.create(tmp_path / "wal", b""), server, lambda messages: (), 0.1)
+    server.attach(loop)
+    body = bytes(1 << 20)
+
+    def fill() -> None:
+        while loop.queued_bytes <= 2 * MAX_QUEUED_BYTES:
+            server.propose(4, body)
+
+    with pytest.raises(RpcError, match="too many requests"):
+        fill()
+    assert MAX_QUEUED_BYTES < loop.queued_bytes < MAX_QUEUED_BYTES + 2 * len(body)
+    # There is one: they leave, and others are taken.
+    node.step(Message(MessageType.HEARTBEAT, to=1, from_=LEADER, term=2))
+    while loop.queued:
+        loop._propose_batch()
+    assert loop.queued_bytes == 0
+    server.propose(4, body)
     loop.close()

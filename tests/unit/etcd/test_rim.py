@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubette.etcd.rim import hpack, http2
-from kubette.etcd.rim.grpc import Call, GrpcHandler, Method
+from kubette.etcd.rim.grpc import MAX_QUEUED_BYTES, Call, GrpcHandler, MessageStream, Method
 from kubette.etcd_api import errors
 from kubette.stdx.tasks import Scope
 
@@ -151,3 +151,63 @@ async def test_a_peer_that_breaks_the_rules_is_sent_away(broken: bytes) -> None:
     wire = await connected(SETTINGS + broken)
     assert wire.frames()[-1][0] == http2.GOAWAY
     assert wire.closing
+
+
+def opened(stream: int, path: bytes) -> bytes:
+    """A call that goes on."""
+    block = hpack.encode([(b":method", b"POST"), (b":path", path), (b"content-type", b"application/grpc")])
+    return http2.frame(http2.HEADERS, http2.END_HEADERS, stream, block)
+
+
+def message(stream: int, body: bytes) -> bytes:
+    return http2.frame(http2.DATA, 0, stream, b"\0" + len(body).to_bytes(4, "big") + body)
+
+
+async def test_a_call_that_takes_one_message_takes_no_more() -> None:
+    wire = await connected(SETTINGS + opened(1, b"/s/Echo") + message(1, b"one") + message(1, b"two") + message(1, b"three"))
+    (block,) = [frame[3] for frame in wire.frames() if frame[0] == http2.HEADERS]
+    assert (b"grpc-status", b"13") in hpack.Decoder().decode(block)
+
+
+async def test_messages_that_nobody_takes_are_bounded_by_their_bytes() -> None:
+    """Of a stream whose method is busy; one message may be as large as it likes."""
+
+    async def busy(call: MessageStream) -> None:
+        await asyncio.Event().wait()
+
+    wire, size = Wire(), MAX_QUEUED_BYTES // 4
+    async with Scope() as scope:
+        connection = http2.Connection(GrpcHandler({b"/s/Busy": Method(streaming=busy)}, 4 * MAX_QUEUED_BYTES, scope), wire)
+        connection.data_received(SETTINGS + opened(1, b"/s/Busy"))
+        body = b"\0" + size.to_bytes(4, "big") + bytes(size)
+        for count in range(1, 6):
+            assert not wire.frames() or http2.HEADERS not in {frame[0] for frame in wire.frames()}, count
+            for at in range(0, len(body), 16384):
+                connection.data_received(http2.frame(http2.DATA, 0, 1, body[at : at + 16384]))
+            await asyncio.sleep(0)
+        block = next(frame[3] for frame in wire.frames() if frame[0] == http2.HEADERS)
+        assert (b"grpc-status", b"8") in hpack.Decoder().decode(block)
+
+
+async def test_a_client_that_takes_no_answers_gets_no_more_calls() -> None:
+    big = bytes(1 << 20)
+    wire = Wire()
+    async with Scope() as scope:
+        connection = http2.Connection(GrpcHandler({b"/s/Big": Method(lambda body: big)}, 1000, scope), wire)
+        connection.data_received(SETTINGS)
+        count = 2 * http2.MAX_BLOCKED // len(big)
+        for number in range(count):
+            connection.data_received(request(2 * number + 1, b"/s/Big", b""))
+        await asyncio.sleep(0)
+        refused = [frame[2] for frame in wire.frames() if frame[0] == http2.RST_STREAM]
+        assert len(refused) == count - http2.MAX_BLOCKED // len(big) - 1
+        assert connection.blocked_bytes < http2.MAX_BLOCKED + 2 * len(big)
+        # It reads: everything that was answered arrives, and calls are taken again.
+        for stream in range(1, 2 * count, 2):
+            connection.data_received(http2.frame(http2.WINDOW_UPDATE, 0, stream, struct.pack(">I", 1 << 24)))
+        connection.data_received(http2.frame(http2.WINDOW_UPDATE, 0, 0, struct.pack(">I", 1 << 30)))
+        assert connection.blocked_bytes == 0
+        connection.data_received(request(2 * count + 1, b"/s/Big", b""))
+        assert connection.blocked_bytes > 0
+        connection.connection_lost(None)
+        assert connection.blocked_bytes == 0

@@ -52,6 +52,7 @@ _OK_TRAILERS = hpack.encode([(b"grpc-status", b"0"), (b"grpc-message", b"")])
 _NOT_GRPC = hpack.encode([(b":status", b"415")])
 MAX_CLIENT_VERSIONS = 100  # told apart: the header is the client's to write
 MAX_QUEUED = 1024  # messages a client may send ahead on a stream
+MAX_QUEUED_BYTES = 8 << 20  # of them, unless it is one message
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ class Call:
         "_buffer",
         "_drained",
         "_queue",
+        "_queued_bytes",
         "_responded",
         "_waiter",
         "began",
@@ -100,6 +102,7 @@ class Call:
         self.when_drained: Callable[[], None] | None = None
         self._buffer = b""
         self._queue: deque[bytes | None] = deque()
+        self._queued_bytes = 0
         self._waiter: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._responded = False
@@ -125,7 +128,9 @@ class Call:
         while not self._queue:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
-        return self._queue.popleft()
+        message = self._queue.popleft()
+        self._queued_bytes -= len(message or b"")
+        return message
 
     def send(self, message: bytes) -> None:
         """Queue a message. `pending` tells how much the client has not taken yet."""
@@ -221,7 +226,8 @@ class Call:
 
     def deliver(self, message: bytes | None) -> None:
         self._queue.append(message)
-        if len(self._queue) > MAX_QUEUED:
+        self._queued_bytes += len(message or b"")
+        if len(self._queue) > MAX_QUEUED or (self._queued_bytes > MAX_QUEUED_BYTES and len(self._queue) > 1):
             raise RpcError(Code.RESOURCE_EXHAUSTED, "grpc: too many messages sent ahead")
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
@@ -305,7 +311,10 @@ class GrpcHandler:
             call.fail(error)
             return
         call.messages += messages
-        if ended and call.messages:
+        if len(call.messages) > 1:
+            # Or a client could go on for ever.
+            call.fail(RpcError(Code.INTERNAL, "grpc: more than one message for a call that takes one"))
+        elif ended and call.messages:
             self._start_unary(call, call.messages[0])
         elif ended:
             call.fail(RpcError(Code.INTERNAL, "grpc: the request ended without a message"))

@@ -37,6 +37,8 @@ MAX_RESETS = 10_000  # streams reset before they were answered, in a row without
 MAX_PING_STRIKES = 2  # grpc-go's
 IDLE_PING_MIN_S = 7200.0  # between pings of a client that has no call under way
 MAX_BUFFER = 64 << 20  # bytes queued for a client that does not read
+MAX_BLOCKED = 64 << 20  # bytes that wait for a client's windows, beyond which it may begin no calls
+MAX_BLOCKED_AT_ALL = 512 << 20  # and beyond which it is let go: calls that were under way have had such answers
 
 _FRAME = struct.Struct(">BHBBI")  # length (24 bits), type, flags, stream
 _SETTING = struct.Struct(">HI")
@@ -116,8 +118,11 @@ class Stream:
             self._pending = deque()
         self._pending.append(memoryview(data))  # cut into frames without a copy of the rest each time
         self.pending_bytes += length
+        connection.blocked_bytes += length
         connection.blocked[self.id] = self
         self.pump()
+        if connection.blocked_bytes > MAX_BLOCKED_AT_ALL:
+            connection.abort()
 
     def end(self, trailers: bytes) -> None:
         """Trailers after all data; the stream is over."""
@@ -156,6 +161,7 @@ class Stream:
             self._window -= length
             connection.window -= length
             self.pending_bytes -= length
+            connection.blocked_bytes -= length
             connection.ping_strikes = -1
             connection.write(_FRAME.pack(length >> 16, length & 0xFFFF, DATA, 0, self.id))
             connection.write(chunk)
@@ -169,6 +175,7 @@ class Stream:
     def cancel_pending(self) -> None:
         self._pending = None
         self._trailers = None
+        self._connection.blocked_bytes -= self.pending_bytes
         self.pending_bytes = 0
 
 
@@ -194,6 +201,7 @@ class Connection(asyncio.Protocol):
         self._decoder = Decoder()
         self._streams: dict[int, Stream] = {}
         self.blocked: dict[int, Stream] = {}
+        self.blocked_bytes = 0  # that wait in them
         self._last_stream = 0
         self._initial_window = DEFAULT_WINDOW
         self._receive_window = CONNECTION_WINDOW
@@ -257,6 +265,9 @@ class Connection(asyncio.Protocol):
 
     def goaway(self, code: int = NO_ERROR, text: str = "") -> None:
         self.write(frame(GOAWAY, 0, 0, struct.pack(">II", self._last_stream, code) + text.encode()))
+
+    def abort(self) -> None:
+        self._transport.abort()
 
     def close(self) -> None:
         self._flush()
@@ -373,7 +384,7 @@ class Connection(asyncio.Protocol):
         if stream_id <= self._last_stream:
             return  # trailers of a stream that we have ended
         self._last_stream = stream_id
-        if len(self._streams) >= self._max_streams:
+        if len(self._streams) >= self._max_streams or self.blocked_bytes > MAX_BLOCKED:
             self.write(frame(RST_STREAM, 0, stream_id, _U32.pack(REFUSED_STREAM)))
             return
         stream = Stream(self, stream_id, self._initial_window)

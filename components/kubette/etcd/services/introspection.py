@@ -68,6 +68,7 @@ class Reflection:
                 answer.error_response.error_code = int(Code.NOT_FOUND)
                 answer.error_response.error_message = str(error.args[0]) if error.args else "not found"
             call.send(answer.SerializeToString())
+            await call.wait_drained()
 
     def _answer(self, pool: Any, request: Any, answer: Any) -> None:
         """Raises KeyError for what is not known."""

@@ -48,6 +48,7 @@ class Lease:
             request = pb.LeaseKeepAliveRequest.FromString(body)
             ttl = await self.renew(request.ID)
             call.send(bytes_field(1, self._server.header_now()) + int_field(2, request.ID) + int_field(3, ttl))
+            await call.wait_drained()
 
     async def renew(self, lease_id: int) -> int:
         """The new TTL; 0 when the lease is gone."""

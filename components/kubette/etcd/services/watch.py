@@ -20,7 +20,7 @@ from kubette.etcd_api.kv_pb2 import KeyValue
 QUEUE_BYTES = 4 << 20  # waiting for one client
 FRAGMENT_BYTES = 1 << 20
 MAX_WATCHES = 100_000  # on one stream
-_CACHE = 2048
+_CACHE, _CACHE_BYTES = 2048, 16 << 20
 _NO_WATCH_ID = -1
 PERMISSION_DENIED = f"rpc error: code = PermissionDenied desc = {errors.PERMISSION_DENIED[1]}"  # as upstream words a cancellation
 
@@ -30,19 +30,22 @@ class EventCache:
 
     def __init__(self) -> None:
         self._events: dict[tuple[int, bool], bytes] = {}
+        self._bytes = 0
 
     def event(self, change: Change, prev_kv: bool) -> bytes:
         key = (change.revision, prev_kv)
         found = self._events.get(key)
         if found is None:
-            if len(self._events) >= _CACHE:
-                self._events.clear()
+            if len(self._events) >= _CACHE or self._bytes > _CACHE_BYTES:
+                self.clear()
             found = self._events[key] = bytes_field(11, _encode(change, prev_kv))
+            self._bytes += len(found)
         return found
 
     def clear(self) -> None:
         """The store was replaced: revisions may mean something else."""
         self._events.clear()
+        self._bytes = 0
 
 
 def _encode(change: Change, prev_kv: bool) -> bytes:
@@ -80,6 +83,9 @@ class Watch:
         try:
             while (body := await call.receive()) is not None:
                 stream.handle(pb.WatchRequest.FromString(body))
+                if stream.full():
+                    # A client that asks and does not read has to read first; what it sends ahead meanwhile is bounded.
+                    await call.wait_drained()
             # A client may stop sending and go on listening.
             await asyncio.get_running_loop().create_future()
         finally:
@@ -210,6 +216,8 @@ class _Stream:
             self._call.send(self._header(self._server.state.store.current) + int_field(2, _NO_WATCH_ID))
 
     def notify_progress(self) -> None:
+        if self._call.pending:
+            return  # a client that has yet to read what it got needs no bookmarks
         hub, current = self._server.state.hub, self._server.state.store.current
         for watch in self._watches.values():
             if watch.progress_notify and watch.quiet and hub.is_synced(watch.watcher):
