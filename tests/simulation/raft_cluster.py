@@ -33,6 +33,7 @@ from simulation.invariants import Invariants, Violation
 MAX_IN_NETWORK = 400
 LIVENESS_ROUNDS = 400
 KEEP_BEHIND_SNAPSHOT = 3
+WIDE = 1 << 20  # seeds from here on do more: hand over, joint changes of every kind, larger clusters (those below stay what they were)
 
 
 @dataclass
@@ -98,7 +99,8 @@ class Cluster:
         self.rng = random.Random(seed)
         self.seed = seed
         self.faults = Faults.draw(self.rng)
-        size = self.rng.choice((1, 2, 3, 3, 3, 5, 5))
+        self.wide = seed >= WIDE
+        size = self.rng.choice((1, 2, 3, 3, 4, 5, 7) if self.wide else (1, 2, 3, 3, 3, 5, 5))
         voters = ConfState(tuple(range(1, size + 1)))
         self.members = {node: Member(node, Disk(snapshot=Snapshot(0, 0, voters))) for node in range(1, size + 1)}
         self.next_id = size + 1
@@ -179,6 +181,9 @@ class Cluster:
             return
         alive = self.alive()
         if not alive:
+            return
+        if self.wide and rng.random() < 0.06:
+            self.wide_step(rng.choice(alive))
             return
         kind = rng.random()
         if kind < 0.45 and self.network:
@@ -333,6 +338,44 @@ class Cluster:
         disk.snapshot, disk.offset = snapshot, (log.offset, log.offset_term)
         self.note(f"compact {member.id} to {to}")
 
+    def wide_step(self, member: Member) -> None:
+        """What only some clusters do: their leader is asked to hand over, or changes the configuration in some other way; the transport complains."""
+        node = member.node
+        assert node is not None
+        kind = self.rng.random()
+        try:
+            if kind < 0.3:
+                target = self.rng.choice(list(self.members))
+                node.transfer_leadership(target)
+                self.note(f"transfer {member.id} to {target}")
+            elif kind < 0.4:
+                node.report_unreachable(self.rng.choice(list(self.members)))
+            elif kind < 0.6:
+                node.propose_conf_change(b"")
+                self.note(f"leave {member.id}")
+            elif self.faults.reconfigure:
+                self.change_jointly(member, node)
+        except ProposalDropped:
+            return
+        self.check(member)
+
+    def change_jointly(self, member: Member, node: Node) -> None:
+        """Any members may become anything, as long as there are voters enough for a fault."""
+        state = member.conf_state
+        known = [*state.voters, *state.learners]
+        changes = [(self.rng.choice(tuple(ConfChangeType)), self.rng.choice(known)) for _ in range(self.rng.randint(1, 3)) if known]
+        voters = {*state.voters}
+        for kind, target in changes:
+            if kind is ConfChangeType.ADD_NODE:
+                voters.add(target)
+            elif kind is not ConfChangeType.UPDATE_NODE:
+                voters.discard(target)
+        if len(voters) < min(3, len(state.voters)) or not changes:
+            return
+        change = ConfChange(tuple(changes), self.rng.choice((Transition.JOINT_IMPLICIT, Transition.JOINT_EXPLICIT)))
+        node.propose_conf_change(encode_change(change))
+        self.note(f"change {change.changes} {change.transition.name}")
+
     def reconfigure(self) -> None:
         leader = next((member for member in self.alive() if member.node.raft.role is Role.LEADER), None)  # type: ignore[union-attr]
         if leader is None or len(self.members) > 7:
@@ -422,13 +465,15 @@ class Cluster:
 
 
 def encode_change(change: ConfChange) -> bytes:
-    return repr([(int(kind), node) for kind, node in change.changes]).encode()
+    return repr([(int(kind), node) for kind, node in change.changes] + ([int(change.transition)] if change.transition else [])).encode()
 
 
 def decode_change(data: bytes) -> ConfChange:
     if not data:
         return ConfChange()
-    return ConfChange(tuple((ConfChangeType(kind), node) for kind, node in eval(data)))
+    changes = eval(data)
+    transition = Transition(changes.pop()) if isinstance(changes[-1], int) else Transition.AUTO
+    return ConfChange(tuple((ConfChangeType(kind), node) for kind, node in changes), transition)
 
 
 def simulate(seed: int, steps: int = 700) -> Cluster:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from simulation.raft_cluster import Cluster, Violation, simulate
+from simulation.raft_cluster import WIDE, Cluster, Violation, simulate
 
 SCHEDULES = 2000  # what CI runs; scripts/simulate runs more, and replays one
 
@@ -26,6 +26,18 @@ def test_no_schedule_breaks_an_invariant(block: int) -> None:
 )
 def test_a_schedule_that_once_failed(seed: int) -> None:
     simulate(seed)
+
+
+@pytest.mark.slow
+def test_no_schedule_with_every_kind_of_change_breaks_an_invariant() -> None:
+    """Hand-over, joint changes that are left by themselves or by command, demotion, seven voters."""
+    seen: set[str] = set()
+    for seed in range(WIDE, WIDE + SCHEDULES // 4):
+        cluster = simulate(seed)
+        for state in cluster.invariants.configurations.values():
+            seen |= {name for name in ("voters_outgoing", "learners", "learners_next", "auto_leave") if getattr(state, name)}
+        seen |= {"transfer"} if any("TIMEOUT_NOW" in line for line in cluster.trace) else set()
+    assert seen == {"voters_outgoing", "learners", "learners_next", "auto_leave", "transfer"}
 
 
 def test_a_seed_replays_bit_for_bit() -> None:
