@@ -129,8 +129,10 @@ class AuthStore:
         if not self.enabled:
             raise errors.error(errors.AUTH_NOT_ENABLED)
         user = self.users.get(name)
-        if user is None or user.options.no_password:
+        if user is None:
             raise errors.error(errors.AUTH_FAILED)
+        if user.options.no_password:
+            raise errors.error(errors.NO_PASSWORD_USER)
         return bytes(user.password)
 
     # Tokens

@@ -94,6 +94,8 @@ ROLE_ALREADY_EXIST: Spec = (Code.FAILED_PRECONDITION, "etcdserver: role name alr
 ROLE_NOT_FOUND: Spec = (Code.FAILED_PRECONDITION, "etcdserver: role name not found")
 ROLE_EMPTY: Spec = (Code.INVALID_ARGUMENT, "etcdserver: role name is empty")
 AUTH_FAILED: Spec = (Code.INVALID_ARGUMENT, "etcdserver: authentication failed, invalid user ID or password")
+# Upstream has no code of its own for it.
+NO_PASSWORD_USER: Spec = (Code.UNKNOWN, "auth: authentication failed, password was given for no password user")
 PERMISSION_NOT_GIVEN: Spec = (Code.INVALID_ARGUMENT, "etcdserver: permission not given")
 PERMISSION_DENIED: Spec = (Code.PERMISSION_DENIED, "etcdserver: permission denied")
 ROLE_NOT_GRANTED: Spec = (Code.FAILED_PRECONDITION, "etcdserver: role is not granted to the user")

@@ -75,7 +75,7 @@ def test_who_has_no_password_cannot_log_in(store: AuthStore) -> None:
     store.apply("auth_user_add", pb.AuthUserAddRequest(name="cert", options=UserAddOptions(no_password=True)))
     with pytest.raises(RpcError) as caught:
         store.password("cert")
-    assert (caught.value.code, caught.value.message) == errors.AUTH_FAILED
+    assert (caught.value.code, caught.value.message) == errors.NO_PASSWORD_USER
 
 
 def test_its_buckets_carry_everything(store: AuthStore) -> None:
