@@ -370,7 +370,8 @@ class Cluster:
                 voters.add(target)
             elif kind is not ConfChangeType.UPDATE_NODE:
                 voters.discard(target)
-        if len(voters) < min(3, len(state.voters)) or not changes:
+        # Two of the old voters stay: newcomers alone may need the vote of one that has gone on without them (the same as from two to one, below).
+        if len(voters) < min(3, len(state.voters)) or len(voters & {*state.voters}) < min(2, len(state.voters)) or not changes:
             return
         change = ConfChange(tuple(changes), self.rng.choice((Transition.JOINT_IMPLICIT, Transition.JOINT_EXPLICIT)))
         node.propose_conf_change(encode_change(change))

@@ -22,6 +22,7 @@ def test_no_schedule_breaks_an_invariant(block: int) -> None:
         pytest.param(60051, id="what was proposed in the quiet phase was lost with its leader"),
         pytest.param(105161, id="a snapshot came while an older change of the configuration was being applied, and was then changed by it"),
         pytest.param(115749, id="the same on the way into a joint configuration"),
+        pytest.param(449231, id="a torn write kept entries without their term: a pre-vote of a term this member was not in could not be refused"),
     ],
 )
 def test_a_schedule_that_once_failed(seed: int) -> None:

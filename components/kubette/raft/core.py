@@ -82,8 +82,10 @@ class Raft:
         self.options = options
         self.id = options.id
         self.log = log
-        self.term = hard_state.term
-        self.vote = hard_state.vote
+        # A torn write may have left entries of a term and not the hard state that goes with them. In that term nobody got this member's vote: it
+        # would have been on disk before.
+        self.term = max(hard_state.term, log.last_term)
+        self.vote = hard_state.vote if self.term == hard_state.term else NO_NODE
         self.log.commit_to(hard_state.commit)
         self.rng = rng
         self.role = Role.FOLLOWER

@@ -52,7 +52,7 @@ class Node:
     def __init__(self, options: Options, log: RaftLog, hard_state: HardState, conf_state: ConfState, rng: random.Random) -> None:
         self.raft = Raft(options, log, hard_state, conf_state, rng)
         self._soft_state = SoftState(NO_NODE, Role.FOLLOWER)
-        self._hard_state = self.raft.hard_state
+        self._hard_state = self.raft.hard_state._replace(term=hard_state.term, vote=hard_state.vote)  # what is on disk
         self._under_way: Ready | None = None
         self._held: Message | None = None
 

@@ -9,7 +9,20 @@ from kubette.raft import leader as leader_module
 from kubette.raft.confchange import ConfChangeError
 from kubette.raft.core import Role
 from kubette.raft.log import RaftLog
-from kubette.raft.messages import ConfChange, ConfChangeType, ConfState, Entry, EntryType, Message, MessageType, ProposalDropped, Snapshot, Transition
+from kubette.raft.messages import (
+    NO_NODE,
+    ConfChange,
+    ConfChangeType,
+    ConfState,
+    Entry,
+    EntryType,
+    HardState,
+    Message,
+    MessageType,
+    ProposalDropped,
+    Snapshot,
+    Transition,
+)
 from kubette.raft.progress import Inflights, Progress, State
 from kubette.raft.read_index import MAX_PENDING
 from kubette.raft.tracker import Config
@@ -114,6 +127,16 @@ def test_a_member_that_is_not_heard_gets_no_snapshot() -> None:
     assert not sent(finish(node), T.SNAP)
     node.step(Message(T.HEARTBEAT_RESP, 1, 3, 1))
     assert [m.to for m in sent(finish(node), T.SNAP)] == [3]
+
+
+def test_entries_of_a_term_that_the_hard_state_does_not_know_are_of_that_term() -> None:
+    """A torn write: found by scripts/simulate 449231, where a pre-vote could not be refused (a refusal tells the term, and 0 is none)."""
+    node = member(entries=((2, 1),), term=0, vote=3)
+    assert (node.raft.term, node.raft.vote) == (2, NO_NODE)
+    node.step(Message(T.PRE_VOTE, 1, 2, 3, index=1, log_term=1))
+    ready = node.ready()
+    assert (ready.hard_state, ready.must_sync) == (HardState(2, NO_NODE, 0), True)
+    assert [(m.type, m.term, m.reject) for m in ready.messages_after_persist] == [(T.PRE_VOTE_RESP, 2, True)]
 
 
 # Limits
