@@ -171,7 +171,7 @@ class _Services:
             **self.lease.methods(),
             **self.cluster.methods(),
             **self.maintenance.methods(),
-            **Auth(server, config.bcrypt_cost).methods(),
+            **Auth(server, config.bcrypt_cost, version).methods(),
             **Lock(sessions).methods(),
             **Election(server, sessions).methods(),
             **GrpcHealth(lambda: bool(server.lead), self._names).methods(),

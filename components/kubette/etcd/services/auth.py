@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
-from kubette.etcd import passwords
+from kubette.etcd import passwords, version
 from kubette.etcd.auth import Caller
 from kubette.etcd.rim.grpc import Method
 from kubette.etcd.server import Server
@@ -41,8 +41,9 @@ _MAX_TRIES = 10
 class Auth:
     """One instance a server."""
 
-    def __init__(self, server: Server, bcrypt_cost: int) -> None:
+    def __init__(self, server: Server, bcrypt_cost: int, own_version: str) -> None:
         self._server = server
+        self._version = own_version  # the cluster's until that is agreed on
         self._bcrypt_cost = bcrypt_cost
 
     def methods(self) -> dict[bytes, Method]:
@@ -73,7 +74,9 @@ class Auth:
         """Here, once: neither the log nor another member shall see the password, and all shall hold the same hash."""
         hashed = await asyncio.to_thread(passwords.hash_password, request.password, self._bcrypt_cost)
         request.hashedPassword = base64.b64encode(hashed).decode()
-        request.ClearField("password")
+        # Members up to 3.4 know no hashed password: they hash what they read in the log, each for itself.
+        if not version.is_before(self._server.state.membership.version or self._version, "3.5"):
+            request.ClearField("password")
 
     async def authenticate(self, body: bytes) -> bytes:
         request = pb.AuthenticateRequest.FromString(body)
