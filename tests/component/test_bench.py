@@ -15,7 +15,7 @@ TITLES = (
     *("put, one client, p50", "puts, 100 clients, 2 connections", "linearizable gets, 100 clients, 100 connections"),
     *(
         "range of 1,000 keys, p50",
-        "watch delay, 20 watchers, p50",
+        "watch delay, 20 watchers on one connection, p50",
         "three members: put, one client, p50",
         "three members: puts, 100 clients, 6 connections",
     ),
