@@ -443,6 +443,7 @@ class ServerStream:
         self._slowness_s = slowness_s
         self._queue: list[bytes] = []
         self._waiter: asyncio.Future[None] | None = None
+        self._drained: asyncio.Future[None] | None = None
         machine.pipes[back] = None
 
     def header(self, name: bytes) -> bytes:
@@ -480,8 +481,19 @@ class ServerStream:
     def _read(self, message: bytes) -> None:
         self.pending -= len(message)
         self._deliver(message)
-        if not self.pending and self.when_drained is not None:
-            self.machine._later(self.when_drained)
+        if not self.pending:
+            self.machine._later(self._has_drained)
+
+    def _has_drained(self) -> None:
+        if self._drained is not None:
+            _finish(self._drained, None)
+        if self.when_drained is not None:
+            self.when_drained()
+
+    async def wait_drained(self) -> None:
+        while self.pending:
+            self._drained = asyncio.get_running_loop().create_future()
+            await self._drained
 
     def fail(self, error: RpcError) -> None:
         self.back.break_off()
