@@ -87,6 +87,7 @@ class EtcdCluster:
         self.model = Model(min_ttl=max(1, round(1.5 * base.election_s)))
         self._heard: dict[str, dict[int, float]] = {}  # by machine and other member: when something came last
         self._led: dict[str, tuple[int, int]] = {}  # by machine: term and last index, while it leads
+        self._moved: dict[str, float] = {}  # by machine: when it was told to hand over last
         self._leads_since: dict[tuple[str, int, tuple[int, ...]], float] = {}  # by machine, term and voters
         self._checked: dict[str, int] = {}  # by machine: the index up to which its store was compared
         self.history: list[Operation] = []
@@ -257,12 +258,12 @@ class EtcdCluster:
             )
 
     def _check_contact(self, machine: Machine) -> None:
-        """INV-R11: who hears no majority for two election timeouts leads no longer. A pause is no time to it."""
+        """INV-R11: who hears no majority for two election timeouts leads no longer. A pause is no time to it; a transfer has one timeout more."""
         raft, now = machine.server.node.raft, self.scheduler.now
         assert machine.loop is not None
         since = now - STEP_DOWN_S
         seen = self._leads_since.setdefault((machine.name, raft.term, raft.tracker.config.voters), now)
-        if max(seen, machine.loop.paused_until) > since or raft.tracker.config.joint:
+        if max(seen, machine.loop.paused_until, self._moved.get(machine.name, 0.0)) > since or raft.tracker.config.joint:
             return
         heard = self._heard.get(machine.name, {})
         voters = raft.tracker.config.voters
@@ -401,6 +402,7 @@ class EtcdCluster:
         machine.clock.jump_s = self.rng.choice((-1e6, -10.0, 10.0, 1e6))
 
     def _move_leader(self, machine: Machine) -> None:
+        self._moved[machine.name] = self.scheduler.now
         target = self.rng.choice(self.machines)
         body = pb.MoveLeaderRequest(targetID=target.member_id).SerializeToString()
         machine.call(b"/etcdserverpb.Maintenance/MoveLeader", body, lambda answer: None)

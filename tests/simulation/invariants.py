@@ -29,6 +29,7 @@ class Invariants:
     entries: dict[tuple[int, int], tuple[Entry, int | None]] = field(default_factory=dict)  # (index, term) → the entry, the term before it
     configurations: dict[int, ConfState] = field(default_factory=dict)  # by the index that made them
     high_commit: int = 0  # the highest index that any member applied
+    committed: dict[int, int] = field(default_factory=dict)  # by term: the highest index that its leader committed
     _seen: dict[int, Seen] = field(default_factory=dict)
 
     def started(self, member: int, term: int, committed: int, applied: int) -> None:
@@ -57,12 +58,16 @@ class Invariants:
             raise Violation(f"INV-R1: {member:x} and {self.leaders[raft.term]:x} lead in term {raft.term}")
         led = seen.led
         if led is None or led[0] != raft.term:
-            if log.last_index < self.high_commit:
-                raise Violation(f"INV-R4: {member:x} leads with a log up to {log.last_index}, {self.high_commit} is committed")
+            # Of earlier terms only: a vote that comes late may make a leader of a term that is over.
+            known = max((index for term, index in self.committed.items() if term < raft.term), default=0)
+            if log.last_index < known:
+                raise Violation(f"INV-R4: {member:x} leads term {raft.term} with a log up to {log.last_index}, {known} is committed")
         elif log.last_index < led[1] or (led[1] >= log.first_index and log.term(led[1]) != led[2]):
             raise Violation(f"INV-R2: leader {member:x} changed its own log")
         if led is not None and log.committed > seen.position[1] and log.term(log.committed) != raft.term:
             raise Violation(f"INV-R6: leader {member:x} of term {raft.term} committed an entry of term {log.term(log.committed)}")
+        if log.committed > seen.position[1] and log.term(log.committed) == raft.term:
+            self.committed[raft.term] = log.committed
         for progress in raft.tracker.progress.values():
             if len(progress.inflights) > raft.options.max_inflight_messages:
                 raise Violation(f"INV-R13: {len(progress.inflights)} messages in flight")
