@@ -21,6 +21,7 @@ COMMANDS = {
     "restore": "Take etcd back to a snapshot, saying what would be lost: restore [FILE]",
     "doctor": "Find what is wrong with a cluster, and say what to do",
     "lab": "Exercises on a running cluster: lab list|start|hint|check|solve|reset [NAME]",
+    "trace": "What happened to a pod, step by step: trace pod/NAME",
     "kubeconfig": "Print the administrator's kubeconfig, or its path",
     "list": "List the clusters",
     "versions": "List the Kubernetes releases a cluster can be of: versions [LINE]",

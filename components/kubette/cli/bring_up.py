@@ -9,8 +9,9 @@ import string
 
 import yaml
 
-from kubette.cli import external_etcd, journal, kubeconfig_file, readiness, tree_writer
+from kubette.cli import external_etcd, journal, kubeadm_config, kubeconfig_file, readiness, tree_writer
 from kubette.cli.errors import PhaseError
+from kubette.cli.hard_way_files import Tree
 from kubette.cli.machine_commands import Batch
 from kubette.cli.progress import Progress
 from kubette.machines import client, launch, layout, spec
@@ -36,24 +37,9 @@ def ca_hash(ca_pem: bytes) -> str:
     return "sha256:" + hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
-def init_command(cluster: spec.Cluster, token: str, certificate_key: str) -> list[str]:
+def init_command(cluster: spec.Cluster) -> list[str]:
     """`kubeadm init` for the first control plane."""
-    first = cluster.control_planes[0]
-    if cluster.external_etcd:
-        return ["kubeadm", "init", f"--config=/{external_etcd.CONFIG}", *(["--upload-certs"] if len(cluster.control_planes) > 1 else [])]
-    command = [
-        "kubeadm",
-        "init",
-        f"--apiserver-advertise-address={first.address}",
-        f"--apiserver-cert-extra-sans=127.0.0.1,localhost,{spec.LOAD_BALANCER_ADDRESS}",
-        f"--pod-network-cidr={spec.POD_NETWORK}",
-        f"--kubernetes-version={cluster.kubernetes_version}",
-        f"--node-name={first.name}",
-        f"--token={token}",
-    ]
-    if len(cluster.control_planes) > 1:
-        command += [f"--control-plane-endpoint={cluster.endpoint}", "--upload-certs", f"--certificate-key={certificate_key}"]
-    return command
+    return ["kubeadm", "init", f"--config=/{kubeadm_config.CONFIG}", *(["--upload-certs"] if len(cluster.control_planes) > 1 else [])]
 
 
 def join_command(cluster: spec.Cluster, machine: spec.Machine, token: str, pin: str, certificate_key: str) -> list[str]:
@@ -77,6 +63,8 @@ class BringUp:
     def run(self, api_socket: socket.socket) -> None:
         """Everything up to Ready nodes. Raises PhaseError."""
         names = ", ".join(m.name for m in self.cluster.machines)
+        if not (self.cluster.initialized or self.cluster.by_hand):
+            self._write_configuration()
         if self.cluster.external_etcd and not self.cluster.initialized:
             with self._progress.phase(f"Writing certificates and the unit of etcd for {self.cluster.external_etcd.name}"):
                 self._write_external_etcd(self.cluster.external_etcd)
@@ -95,13 +83,22 @@ class BringUp:
         self._join()
         self._wait_ready()
 
+    def _write_configuration(self) -> None:
+        """What kubeadm and the API servers read; the policy is on every machine, since any may become a control plane."""
+        for machine in self.cluster.machines:
+            made = Tree()
+            made.add(kubeadm_config.AUDIT_POLICY, kubeadm_config.audit_policy())
+            if machine == self.cluster.control_planes[0]:
+                documents = kubeadm_config.configuration(self.cluster, self._token, self._certificate_key)
+                made.add(kubeadm_config.CONFIG, yaml.safe_dump_all(documents, sort_keys=False), 0o600)
+            tree_writer.write(self._place.machine_root(machine.name), made)
+
     def _write_external_etcd(self, machine: spec.Machine) -> None:
         """Before they have power: then its first boot is a boot like any other, and kubeadm finds what it asks for."""
         root = self._place.machine_root(machine.name)
         pairs = external_etcd.issue(machine, datetime.datetime.now(datetime.UTC))
         for each in self.cluster.control_planes:
-            tree = external_etcd.control_plane_tree(self.cluster, each, pairs, self._token, self._certificate_key)
-            tree_writer.write(self._place.machine_root(each.name), tree)
+            tree_writer.write(self._place.machine_root(each.name), external_etcd.control_plane_tree(pairs))
         tree_writer.write(root, external_etcd.etcd_tree(machine, pairs, external_etcd.unit_text()))
         external_etcd.give_to_etcd(root)
 
@@ -138,7 +135,7 @@ class BringUp:
     def _initialize(self) -> None:
         first = self.cluster.control_planes[0]
         with self._progress.phase(f"Starting the control plane: kubeadm init on {first.name}"), Batch() as batch:
-            self._batch_start(batch, first, init_command(self.cluster, self._token, self._certificate_key))
+            self._batch_start(batch, first, init_command(self.cluster))
             batch.wait_all()
             self._token_is_known = True
             self._prepare_root(batch, first)

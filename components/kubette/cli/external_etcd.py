@@ -9,9 +9,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from kubette.api import releases
 from kubette.cli import hard_way_files
 from kubette.kubeadm import pki
 from kubette.machines import etc_files, interpreter, spec
@@ -19,7 +16,6 @@ from kubette.machines import etc_files, interpreter, spec
 PKI = "etc/kubernetes/pki"
 DATA_DIR = "var/lib/etcd-data"
 UNIT = "etcd.service"
-CONFIG = "root/kubeadm-config.yaml"
 
 
 def leaves(machine: spec.Machine) -> list[pki.Leaf]:
@@ -54,48 +50,22 @@ def etcd_tree(machine: spec.Machine, pairs: hard_way_files.Pairs, unit: str) -> 
     return made
 
 
-def control_plane_tree(
-    cluster: spec.Cluster, machine: spec.Machine, pairs: hard_way_files.Pairs, token: str, certificate_key: str
-) -> hard_way_files.Tree:
-    """A control plane: etcd's authority without its key, the API server's certificate; on the first also what `kubeadm init --config` reads."""
+def control_plane_tree(pairs: hard_way_files.Pairs) -> hard_way_files.Tree:
+    """A control plane: etcd's authority without its key, the API server's certificate."""
     made = hard_way_files.Tree()
     made.add(f"{PKI}/etcd/ca.crt", pairs["etcd/ca"][0])
     made.add_pair(f"{PKI}/apiserver-etcd-client", pairs["apiserver-etcd-client"])
-    if machine == cluster.control_planes[0]:
-        made.add(CONFIG, yaml.safe_dump_all(configuration(cluster, token, certificate_key), sort_keys=False), 0o600)
     return made
 
 
-def configuration(cluster: spec.Cluster, token: str, certificate_key: str) -> list[dict[str, Any]]:
-    """InitConfiguration and ClusterConfiguration: only a file can say that etcd is elsewhere."""
-    first, etcd = cluster.control_planes[0], cluster.etcd_members
-    version = f"kubeadm.k8s.io/{'v1beta4' if releases.parse(cluster.kubernetes_version).minor > 30 else 'v1beta3'}"
-    init: dict[str, Any] = {
-        "apiVersion": version,
-        "kind": "InitConfiguration",
-        "bootstrapTokens": [{"token": token}],
-        "localAPIEndpoint": {"advertiseAddress": first.address},
-        "nodeRegistration": {"name": first.name},
+def as_seen_by_kubeadm(cluster: spec.Cluster) -> dict[str, Any]:
+    """`etcd.external` of ClusterConfiguration."""
+    return {
+        "endpoints": [f"https://{machine.address}:2379" for machine in cluster.etcd_members],
+        "caFile": f"/{PKI}/etcd/ca.crt",
+        "certFile": f"/{PKI}/apiserver-etcd-client.crt",
+        "keyFile": f"/{PKI}/apiserver-etcd-client.key",
     }
-    document: dict[str, Any] = {
-        "apiVersion": version,
-        "kind": "ClusterConfiguration",
-        "kubernetesVersion": cluster.kubernetes_version,
-        "networking": {"podSubnet": spec.POD_NETWORK},
-        "apiServer": {"certSANs": ["127.0.0.1", "localhost", spec.LOAD_BALANCER_ADDRESS]},
-        "etcd": {
-            "external": {
-                "endpoints": [f"https://{machine.address}:2379" for machine in etcd],
-                "caFile": f"/{PKI}/etcd/ca.crt",
-                "certFile": f"/{PKI}/apiserver-etcd-client.crt",
-                "keyFile": f"/{PKI}/apiserver-etcd-client.key",
-            }
-        },
-    }
-    if len(cluster.control_planes) > 1:
-        init["certificateKey"] = certificate_key
-        document["controlPlaneEndpoint"] = cluster.endpoint
-    return [init, document]
 
 
 def unit_text() -> str:

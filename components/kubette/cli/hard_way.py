@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from kubette.cli import hard_way_files, tree_writer
+from kubette.cli import hard_way_files, kubeadm_config, tree_writer
 from kubette.cli.bring_up import READY_TIMEOUT_S, BringUp
 from kubette.cli.errors import PhaseError
 from kubette.client import resources, rest
@@ -63,7 +63,8 @@ class HardWay(BringUp):
         pairs = hard_way_certificates.issue(self.cluster, datetime.datetime.now(datetime.UTC))
         units = unit_texts()
         for machine in self.cluster.machines:
-            tree_writer.write(self._place.machine_root(machine.name), hard_way_files.tree(self.cluster, machine, pairs, units))
+            tree = hard_way_files.tree(self.cluster, machine, pairs, units, kubeadm_config.audit_policy())
+            tree_writer.write(self._place.machine_root(machine.name), tree)
         self._remember(initialized=True)
 
     def _link_programs(self) -> None:

@@ -49,7 +49,7 @@ def programs_of(machine: spec.Machine) -> list[str]:
     return [unit.removesuffix(".service") for unit in units_of(machine)]
 
 
-def tree(cluster: spec.Cluster, machine: spec.Machine, pairs: Pairs, units: dict[str, str]) -> Tree:
+def tree(cluster: spec.Cluster, machine: spec.Machine, pairs: Pairs, units: dict[str, str], audit_policy: str) -> Tree:
     """All that `machine` needs. `units` is unit name → text, `pairs` what `hard_way_certificates.issue` made."""
     made = Tree()
     for unit in units_of(machine):
@@ -59,6 +59,7 @@ def tree(cluster: spec.Cluster, machine: spec.Machine, pairs: Pairs, units: dict
     made.links[f"{UNITS_DIRECTORY}/kubelet.service.d/10-kubeadm.conf"] = "/dev/null"
     if machine.role == "control-plane":
         _control_plane(made, cluster, machine, pairs)
+        made.add("etc/kubernetes/audit-policy.yaml", audit_policy)
     _node(made, cluster, machine, pairs)
     return made
 

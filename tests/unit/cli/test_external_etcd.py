@@ -5,7 +5,7 @@ import datetime
 import pytest
 import yaml
 
-from kubette.cli import bring_up, external_etcd
+from kubette.cli import bring_up, external_etcd, kubeadm_config
 from kubette.etcd import flag_table
 from kubette.init import unit_file
 from kubette.kubeadm import documents
@@ -19,7 +19,7 @@ TOKEN = "abcdef.0123456789abcdef"
 
 @pytest.mark.parametrize("cluster", [SOLO, TRIO])
 def test_kubeadm_takes_the_configuration(cluster: spec.Cluster) -> None:
-    read = documents.load(yaml.safe_dump_all(external_etcd.configuration(cluster, TOKEN, "ab" * 32))).cluster()
+    read = documents.load(yaml.safe_dump_all(kubeadm_config.configuration(cluster, TOKEN, "ab" * 32))).cluster()
     assert read.kubernetes_version == cluster.kubernetes_version
     address = cluster.etcd_members[0].address
     assert read.etcd_external["endpoints"] == [f"https://{address}:2379"]
@@ -27,7 +27,7 @@ def test_kubeadm_takes_the_configuration(cluster: spec.Cluster) -> None:
         f"/etc/kubernetes/pki/{name}" for name in ("etcd/ca.crt", "apiserver-etcd-client.crt", "apiserver-etcd-client.key")
     ]
     assert read.control_plane_endpoint == (cluster.endpoint if len(cluster.control_planes) > 1 else "")
-    command = bring_up.init_command(cluster, TOKEN, "ab" * 32)
+    command = bring_up.init_command(cluster)
     assert command[:3] == ["kubeadm", "init", "--config=/root/kubeadm-config.yaml"]
     assert ("--upload-certs" in command) == (len(cluster.control_planes) > 1)
 
@@ -42,6 +42,6 @@ def test_the_unit_finds_its_files_and_the_authoritys_key_stays_with_etcd() -> No
     for path in (options.cert_file, options.key_file, options.trusted_ca_file, options.peer_cert_file, options.peer_key_file):
         assert path[1:] in etcd.files
     assert all(mode == 0o600 for path, (_, mode) in etcd.files.items() if path.endswith(".key"))
-    control_plane = external_etcd.control_plane_tree(SOLO, SOLO.control_planes[0], pairs, TOKEN, "")
+    control_plane = external_etcd.control_plane_tree(pairs)
     assert "etc/kubernetes/pki/etcd/ca.crt" in control_plane.files
     assert "etc/kubernetes/pki/etcd/ca.key" not in control_plane.files

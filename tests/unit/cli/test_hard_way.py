@@ -9,7 +9,7 @@ import pytest
 import yaml
 from cryptography import x509
 
-from kubette.cli import diagnosis, hard_way, hard_way_certificates, hard_way_files, tree_writer
+from kubette.cli import diagnosis, hard_way, hard_way_certificates, hard_way_files, kubeadm_config, tree_writer
 from kubette.component_base.flags import FlagSet
 from kubette.etcd import flag_table
 from kubette.init import unit_file
@@ -40,7 +40,7 @@ def dummy_pairs(cluster: spec.Cluster) -> hard_way_files.Pairs:
 
 
 def tree(cluster: spec.Cluster, name: str) -> hard_way_files.Tree:
-    return hard_way_files.tree(cluster, cluster.machine(name), dummy_pairs(cluster), UNITS)
+    return hard_way_files.tree(cluster, cluster.machine(name), dummy_pairs(cluster), UNITS, kubeadm_config.audit_policy())
 
 
 def command(made: hard_way_files.Tree, program: str) -> list[str]:

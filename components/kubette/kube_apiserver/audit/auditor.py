@@ -159,6 +159,10 @@ class Trail:
             shown = event.without_managed_fields(obj) if self._outcome.omit_managed_fields else obj
             self._record["requestObject"] = orjson.Fragment(orjson.dumps(shown))
 
+    def named(self, name: str) -> None:
+        """The name of a new object, where it was left to the server."""
+        self._record.get("objectRef", {}).setdefault("name", name)
+
     def patched(self, body: bytes, media_type: str) -> None:
         """The patch as it came; YAML is shown as what it means."""
         if self._outcome.level >= Level.REQUEST:

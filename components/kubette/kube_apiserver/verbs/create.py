@@ -44,4 +44,7 @@ async def create(call: Call, obj: dict[str, Any], opts: options.WriteOptions) ->
 async def create_named(call: Call, obj: dict[str, Any], opts: options.WriteOptions, tracked: bool = False) -> Record:
     async with hooks.allocating(call, obj, None, opts.dry_run):
         prepared = await write.prepare_create(call, obj, opts, tracked)
-        return await persist.create(call, prepared, opts.dry_run)
+        record = await persist.create(call, prepared, opts.dry_run)
+    if call.trail is not None:
+        call.trail.named(record.name)
+    return record
