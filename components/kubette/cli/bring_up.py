@@ -6,6 +6,7 @@ import hashlib
 import secrets
 import socket
 import string
+from typing import Any
 
 import yaml
 
