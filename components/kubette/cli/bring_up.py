@@ -6,7 +6,6 @@ import hashlib
 import secrets
 import socket
 import string
-from typing import Any
 
 import yaml
 

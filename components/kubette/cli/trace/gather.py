@@ -57,7 +57,7 @@ def records(place: layout.Layout, cluster: spec.Cluster, kind: str, namespace: s
     objects = [pod, *owners]
     audit, begins, trouble = _audit(place, cluster, [meta.name(one) for one in objects])
     keys = {story.etcd_key(one) for one in objects}
-    writes = next((found for m in cluster.control_planes if (found := etcd_log.writes(_wal(place, cluster, m), keys))), [])
+    writes = next((found for m in cluster.etcd_members if (found := etcd_log.writes(_wal(place, cluster, m), keys))), [])
     return story.Records(pod, tuple(owners), tuple(events), tuple(audit), tuple(writes), begins, trouble)
 
 
@@ -102,10 +102,14 @@ async def _owned(api: rest.Client, resource: Resource, namespace: str, owners: s
     return [one for one in listed if (reference := meta.controller_of(one)) is not None and reference["uid"] in owners]
 
 
-def _flag(place: layout.Layout, cluster: spec.Cluster, machine: spec.Machine, component: str, flag: str) -> str:
-    """A flag of a component as its file on the machine has it."""
+def _file(place: layout.Layout, machine: spec.Machine, style: str, component: str) -> Path:
+    """Where the flags of a component stand."""
+    return place.machine_root(machine.name) / _FILES[style].format(component)
+
+
+def _flag(file: Path, flag: str) -> str:
     try:
-        text = (place.machine_root(machine.name) / _FILES[cluster.style].format(component)).read_text()
+        text = file.read_text()
     except OSError:
         return ""
     found = re.search(rf"--{flag}=(\S+)", text)
@@ -119,7 +123,7 @@ def _audit(place: layout.Layout, cluster: spec.Cluster, names: list[str]) -> tup
     begins: list[float] = []
     troubles = []
     for machine in cluster.control_planes:
-        path, policy = (_flag(place, cluster, machine, "kube-apiserver", flag) for flag in ("audit-log-path", "audit-policy-file"))
+        path, policy = (_flag(_file(place, machine, cluster.style, "kube-apiserver"), flag) for flag in ("audit-log-path", "audit-policy-file"))
         if not (path and policy) or path == "-":
             what = "--audit-policy-file" if not policy else "a file as --audit-log-path"
             troubles.append(f"the API server on {machine.name} runs without {what}")
@@ -156,11 +160,11 @@ def _parsed(line: bytes) -> list[Object]:
 
 def _wal(place: layout.Layout, cluster: spec.Cluster, machine: spec.Machine) -> Path:
     """The member's log: where its manifest mounts its data from, or its unit says."""
-    root = place.machine_root(machine.name)
-    directory = _flag(place, cluster, machine, "etcd", "data-dir") or "/var/lib/etcd"
-    if cluster.style == "kubeadm":
-        directory = _mounted_from(root / _FILES["kubeadm"].format("etcd"), directory)
-    return root / directory.lstrip("/") / "member" / "wal"
+    file = _file(place, machine, "systemd" if cluster.external_etcd else cluster.style, "etcd")
+    directory = _flag(file, "data-dir") or "/var/lib/etcd"
+    if file.suffix == ".yaml":
+        directory = _mounted_from(file, directory)
+    return place.machine_root(machine.name) / directory.lstrip("/") / "member" / "wal"
 
 
 def _mounted_from(manifest: Path, directory: str) -> str:
