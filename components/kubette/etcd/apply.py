@@ -224,12 +224,13 @@ class Applier:
         operations = list(self._flatten(request, iter(plan)))
         self._check_space(any(each.WhichOneof("request") == "request_put" for each in operations))
         put_before: dict[bytes, None] = {}
+        # Of several mistakes the answer tells a put's first, as upstream's does.
         for operation in operations:
-            kind = operation.WhichOneof("request")
-            if kind == "request_put":
+            if operation.WhichOneof("request") == "request_put":
                 self._check_put(operation.request_put, put_before)
                 put_before[operation.request_put.key] = None
-            elif kind == "request_range":
+        for operation in operations:
+            if operation.WhichOneof("request") == "request_range":
                 self._state.store.check_revision(operation.request_range.revision)
         self.counts["txn"] += 1
         transaction = self._state.store.begin()
@@ -269,8 +270,8 @@ class Applier:
                 number, body = 4, self._txn_in(transaction, operation.request_txn, branches)
             else:
                 continue
-            # Inner answers carry the revision alone, as upstream's do.
-            header = bytes_field(1, int_field(3, transaction.revision))
+            # Inner answers carry the revision alone, and inner transactions not even that, as upstream's do.
+            header = bytes_field(1, b"" if kind == "request_txn" else int_field(3, transaction.revision))
             parts.append(bytes_field(3, bytes_field(number, header + body)))
         return b"".join(parts)
 

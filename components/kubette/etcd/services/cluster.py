@@ -107,6 +107,7 @@ class Cluster:
     async def update(self, body: bytes) -> bytes:
         self._server.check_admin()
         request = pb.MemberUpdateRequest.FromString(body)
+        _checked(lambda: self._server.state.membership.check_update(request.ID, ()))
         urls = _checked_urls(request.peerURLs)
         _checked(lambda: self._server.state.membership.check_update(request.ID, urls))
         await self._change(ConfChangeType.UPDATE_NODE, request.ID, membership.to_json(Member(request.ID, urls)))

@@ -172,7 +172,7 @@ def _inside(key: bytes, interval: tuple[bytes, bytes]) -> bool:
     start, end = interval
     if not end:
         return key == start
-    return start <= key and (end == b"\0" or key < end)
+    return start <= key < end  # not so of a range to the end of all keys (b"\\0"): upstream lets it stand beside any put
 
 
 def _operations(request: pb.TxnRequest) -> Iterable[pb.RequestOp]:

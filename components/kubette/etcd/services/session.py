@@ -4,7 +4,7 @@ Counterpart of clientv3/concurrency, on the server's side. The oldest key under 
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from kubette.etcd.mvcc.store import Change
 from kubette.etcd.mvcc.watchers import Watcher
@@ -36,15 +36,16 @@ class Sessions:
     async def txn(self, key: bytes, created_at: int, success: Sequence[pb.RequestOp], failure: Sequence[pb.RequestOp] = ()) -> pb.TxnResponse:
         """A transaction that asks whether `key` was created at that revision (0: is not there)."""
         compare = pb.Compare(key=key, target=pb.Compare.CREATE, result=pb.Compare.EQUAL, create_revision=created_at)
-        answer = self._kv.txn(pb.TxnRequest(compare=[compare], success=success, failure=failure).SerializeToString())
-        return pb.TxnResponse.FromString(await answer)
+        request = pb.TxnRequest(compare=[compare], success=success, failure=failure).SerializeToString()
+        return pb.TxnResponse.FromString(await _as_a_client(lambda: self._kv.txn(request)))
 
     async def range(self, request: pb.RangeRequest) -> pb.RangeResponse:
         answer = self._kv.range(request.SerializeToString())
         return pb.RangeResponse.FromString(answer if isinstance(answer, bytes) else await answer)
 
     async def delete(self, key: bytes) -> pb.DeleteRangeResponse:
-        return pb.DeleteRangeResponse.FromString(await self._kv.delete_range(pb.DeleteRangeRequest(key=key).SerializeToString()))
+        request = pb.DeleteRangeRequest(key=key).SerializeToString()
+        return pb.DeleteRangeResponse.FromString(await _as_a_client(lambda: self._kv.delete_range(request)))
 
     def abandon(self, key: bytes) -> None:
         """Whoever waited has left: so must the key, for the sake of those behind it."""
@@ -102,6 +103,14 @@ def oldest(prefix: bytes, order: "pb.RangeRequest.SortOrder", until: int = 0) ->
 def prefix_end(prefix: bytes) -> bytes:
     """The first key after all that begin with a prefix (which ends with a slash here)."""
     return prefix[:-1] + bytes([prefix[-1] + 1])
+
+
+async def _as_a_client(ask: Callable[[], Awaitable[bytes]]) -> bytes:
+    """Upstream's services ask by a client of their own: what is refused comes back without its code."""
+    try:
+        return await ask()
+    except RpcError as error:
+        raise RpcError(Code.UNKNOWN, error.message) from None
 
 
 def put(key: bytes, value: bytes, lease: int) -> pb.RequestOp:

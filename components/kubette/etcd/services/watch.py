@@ -150,7 +150,9 @@ class _Stream:
         server = self._server
         current = server.state.store.current
         watch_id = request.watch_id
-        if watch_id in self._watches and watch_id:
+        if request.range_end and request.range_end != b"\0" and (request.key or b"\0") >= request.range_end:
+            reason, watch_id = "mvcc: watcher range is empty", 0
+        elif watch_id in self._watches and watch_id:
             reason = "etcdserver: watch ID already exists"
         elif len(self._watches) >= MAX_WATCHES:
             reason = "etcdserver: too many watches on one stream"
