@@ -106,7 +106,7 @@ def tell(records: Records) -> list[Step]:
     made = _creation(records, pod)
     if made is None:
         raise MissingRecords(_why_missing(records))
-    steps = [step for owner in reversed(records.owners) for step in _of_owner(records, owner)]
+    steps = _owners(records, _received(made))
     written = took_place(records.writes, pod)
     on_the_node = list(_on_the_node(records, made, written))
     # An effect is not before its cause: a watcher may act upon a write before the answer to the one who wrote it is complete.
@@ -194,13 +194,19 @@ def _details(written: Written | None, **more: Any) -> Object:
     return {**place, **more}
 
 
-def _of_owner(records: Records, owner: Object) -> Iterator[Step]:
-    made = _creation(records, owner)
-    if made is None:
-        return
-    kind, name = str(owner["kind"]).lower(), meta.name(owner)
-    written = _creating(took_place(records.writes, owner))
-    yield Step(_completed(made), f"{kind} written", _user(made), f"{kind}/{name}: {_place(written)}", _details(written, auditID=made["auditID"]))
+def _owners(records: Records, seen: float) -> list[Step]:
+    """What made what, the farthest owner first; each is there before what it owns is asked for."""
+    steps: list[Step] = []
+    for owner in records.owners:
+        made = _creation(records, owner)
+        if made is None:
+            continue
+        kind, name = str(owner["kind"]).lower(), meta.name(owner)
+        written = _creating(took_place(records.writes, owner))
+        details = _details(written, auditID=made["auditID"])
+        steps.append(Step(min(_completed(made), seen), f"{kind} written", _user(made), f"{kind}/{name}: {_place(written)}", details))
+        seen = min(seen, _received(made))
+    return steps[::-1]
 
 
 def _request(made: Object, pod: Object, written: Written | None, seen: float) -> Iterator[Step]:

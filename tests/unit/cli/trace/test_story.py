@@ -167,7 +167,7 @@ def test_a_pod_whose_author_named_the_node_is_not_scheduled() -> None:
 
 def test_an_owner_comes_first() -> None:
     owner = {"kind": "ReplicaSet", "metadata": {"name": "web-1", "namespace": "default", "uid": "r1", "resourceVersion": "9"}}
-    made = audit("create", "replicasets", "web-1", "system:serviceaccount:kube-system:deployment-controller", 0, 201, until_ms=0.5)
+    made = audit("create", "replicasets", "web-1", "system:serviceaccount:kube-system:deployment-controller", 0, 201, until_ms=5)
     write = Write(18, 2, "/registry/replicasets/default/web-1", 0, owner)
     first = told(owners=(owner,), audit=({**CREATE, "requestReceivedTimestamp": stamp(2)}, made), writes=(*WRITES, write))[0]
     assert (first.name, first.what) == ("replicaset written", "replicaset/web-1: index 18, revision 9")
