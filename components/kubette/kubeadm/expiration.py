@@ -44,6 +44,11 @@ MANAGED = (
 )
 
 
+def managed(with_etcd: bool) -> list[Managed]:
+    """Those of a cluster whose etcd is kubeadm's own, or is not."""
+    return [each for each in MANAGED if with_etcd or each.authority != "etcd/ca"]
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One certificate as it was found; `expires` is None for one that is missing."""

@@ -65,15 +65,17 @@ def _current_user(document: dict[str, Any]) -> dict[str, Any]:
     return user
 
 
-def findings(place: Place) -> tuple[list[Finding], list[Finding]]:
-    """(leaves, authorities) of this machine."""
+def findings(place: Place, with_etcd: bool = True) -> tuple[list[Finding], list[Finding]]:
+    """(leaves, authorities) of this machine; those for an etcd elsewhere are not kubeadm's."""
     leaves = []
-    for managed in expiration.MANAGED:
+    for managed in expiration.managed(with_etcd):
         found = place.read(managed)
         expires = found.not_valid_after_utc if found else None
         leaves.append(Finding(managed.name, managed.authority_name, expires, place.is_external(managed.authority)))
     authorities = []
     for stem, name in expiration.AUTHORITY_NAMES.items():
+        if stem == "etcd/ca" and not with_etcd:
+            continue
         path = place.certificates / f"{stem}.crt"
         expires = pki.load_certificate(path).not_valid_after_utc if path.exists() else None
         authorities.append(Finding(name, "", expires, place.is_external(stem)))

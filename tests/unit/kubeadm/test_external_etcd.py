@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from kubette.kubeadm import documents, images, manifests, shared_certs
+from kubette.kubeadm import documents, images, manifests, renewal, shared_certs
 from kubette.kubeadm.config import Cluster, ConfigError, Local
 from kubette.kubeadm.phases import certs, control_plane, preflight
 from kubette.kubeadm.phases.context import Context, PhaseError
@@ -67,6 +67,17 @@ def test_none_of_its_certificates_is_made_and_no_member(tmp_path: Path) -> None:
     assert "[certs] External etcd mode: Skipping apiserver-etcd-client certificate generation" in lines
     control_plane.run_etcd(context)
     assert not (tmp_path / "pki" / "etcd.yaml").exists()
+
+
+@pytest.mark.slow
+def test_its_certificates_are_not_kubeadms_to_renew(tmp_path: Path) -> None:
+    certs.run(
+        Context(Cluster("v1.37.0", certificates_dir=str(tmp_path)), LOCAL, lambda _: None), datetime.datetime(2026, 11, 22, tzinfo=datetime.UTC)
+    )
+    place = renewal.Place(tmp_path, tmp_path)
+    for with_etcd in (True, False):
+        leaves, authorities = renewal.findings(place, with_etcd)
+        assert any("etcd" in found.name for found in (*leaves, *authorities)) == with_etcd
 
 
 def test_other_control_planes_get_its_certificates_and_not_its_authority() -> None:

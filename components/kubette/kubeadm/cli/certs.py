@@ -44,7 +44,7 @@ def check_expiration(flag_set: FlagSet, words: list[str]) -> int:
     cluster = _cluster(options, "check-expiration", quiet=not text)
     from kubette.kubeadm import expiration, renewal
 
-    leaves, authorities = renewal.findings(renewal.Place(_directory(options, cluster), Path(config.KUBERNETES_DIR)))
+    leaves, authorities = renewal.findings(renewal.Place(_directory(options, cluster), Path(config.KUBERNETES_DIR)), not cluster.etcd_external)
     if text:
         say("\n" + expiration.report(leaves, authorities, command_line.now()))
     else:
@@ -65,7 +65,7 @@ def renew(flag_set: FlagSet, words: list[str]) -> int:
         raise FlagError(f'unknown command "{wanted}" for "kubeadm certs renew"')
     cluster = _cluster(options, "renew")
     say("")
-    chosen = list(known.values()) if wanted == "all" else [known[wanted]]
+    chosen = expiration.managed(not cluster.etcd_external) if wanted == "all" else [known[wanted]]
     place = renewal.Place(_directory(options, cluster), Path(config.KUBERNETES_DIR))
     renewal.renew(place, chosen, command_line.now(), say, pki.validities(cluster)[1])
     if wanted == "all":
