@@ -32,7 +32,7 @@ from kubette.kube_apiserver.non_resources import NonResources
 from kubette.kube_apiserver.openapi import OpenAPI
 from kubette.kube_apiserver.resources import Resources
 from kubette.kube_apiserver.server import Server
-from kubette.kube_apiserver.storage.feed import Feed, Rewound
+from kubette.kube_apiserver.storage.feed import Feed
 from kubette.kube_apiserver.storage.leases import Leases
 from kubette.kube_apiserver.storage.store import Store
 from kubette.kube_apiserver.subresources import table as subresources
@@ -113,7 +113,7 @@ class App:
                 await self.feed.probe()
         except TimeoutError:
             return "error getting data from etcd: context deadline exceeded"
-        except (EtcdError, Rewound) as error:
+        except EtcdError as error:
             return f"error getting data from etcd: {error}"
         return None
 

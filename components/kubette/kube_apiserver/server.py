@@ -26,7 +26,6 @@ from kubette.kube_apiserver.non_resources import NonResources
 from kubette.kube_apiserver.request_info import RequestInfo
 from kubette.kube_apiserver.resources import Resource
 from kubette.kube_apiserver.storage import store
-from kubette.kube_apiserver.storage.feed import Rewound
 from kubette.kube_apiserver.verbs import create, delete, deletecollection, get, patch, update, watch
 from kubette.kube_apiserver.verbs import list as list_verb
 
@@ -92,10 +91,6 @@ class Server:
             result = answer.error(error)
         except EtcdError as error:
             result = answer.error(store.translate(error))
-        except Rewound as error:
-            # The watch of etcd sees the same in a moment, and then every cache is filled anew.
-            log.warning("Refused a request: etcd was restored from a backup", err=error, path=info.path)
-            result = answer.error(status.service_unavailable("etcd was restored from a backup, the apiserver reads it anew"))
         except asyncio.CancelledError:
             if is_audited and (trail := audit.of(request)) is not None:
                 trail.completed()

@@ -20,7 +20,7 @@ from typing import Protocol
 from kubette.component_base import logs
 from kubette.etcd_api import kv_pb2
 from kubette.etcd_api import rpc_pb2 as pb
-from kubette.etcd_api.errors import FUTURE_REV
+from kubette.etcd_api.errors import FUTURE_REV, Code
 from kubette.etcd_client import Client, CompactedError, EtcdError, Watcher
 from kubette.kube_apiserver.storage import retry
 from kubette.kube_apiserver.storage.landmark import Landmark
@@ -31,8 +31,11 @@ WAIT_LIMIT_S = 3.0  # upstream's blockTimeout: how long a read waits for the str
 MAX_WAITERS = 100_000
 
 
-class Rewound(Exception):
-    """etcd answers from another history than the one that was followed: it was restored from a backup."""
+class Rewound(EtcdError):
+    """etcd answers from another history than the one that was followed: it was restored from a backup. The watch sees it too, and then caches are filled anew."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Code.DATA_LOSS, f"etcd was restored from a backup: {message}", definite=True)
 
 
 class TooLarge(Exception):
@@ -94,11 +97,11 @@ class Feed:
                 async with watcher:
                     async for response in watcher:
                         self._deliver(response.events, int(response.header.revision))
+            except Rewound as error:
+                log.warning("Restarted the watch: history is another one", err=error, revision=self.revision)
+                await self._restart()
             except CompactedError as error:
                 log.warning("Restarted the watch: history was compacted", revision=self.revision, compacted=error.compact_revision)
-                await self._restart()
-            except Rewound as error:
-                log.warning("Restarted the watch: etcd was restored from a backup", err=error, revision=self.revision)
                 await self._restart()
             except EtcdError as error:
                 log.error("Failed to watch etcd", err=error)
@@ -195,7 +198,7 @@ class Feed:
         """As `wait_for`, for a revision that a client says it has seen. When etcd itself has not come that far the client saw another history: TooLarge at once."""
         if revision <= self.revision:
             return
-        with contextlib.suppress(EtcdError, Rewound):
+        with contextlib.suppress(EtcdError):
             if await self.probe() < revision:
                 raise TooLarge(self.revision)
         await self.wait_for(revision)

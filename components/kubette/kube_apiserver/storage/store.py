@@ -41,6 +41,8 @@ def translate(error: EtcdError) -> ApiError:
     """etcd's failures as the API shows them. What may have happened nevertheless is a 5xx (INV-A9)."""
     if isinstance(error, CompactedError):
         return status.expired("The resourceVersion for the provided list is too old.")
+    if error.code is Code.DATA_LOSS:
+        return status.service_unavailable(error.message)
     if error.code is Code.DEADLINE_EXCEEDED:
         return status.timeout("request did not complete within the allotted timeout", 1)
     text = f"rpc error: code = {error.code.name.title().replace('_', '')} desc = {error.message}"
