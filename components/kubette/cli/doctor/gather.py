@@ -65,9 +65,10 @@ def gather(place: layout.Layout, cluster: spec.Cluster) -> Facts:
     if place.is_running():
         with client.Control(place) as control:
             states = {each["name"]: each for each in control.status()["machines"]}
+    wanted = {m.name: machine_report.Wanted(cluster.style, m.role == "control-plane") for m in cluster.nodes}
     reports = machine_report.of_all(
-        {name: each["pid"] for name, each in states.items() if each["state"] == "running"},
-        {m.name: machine_report.Wanted(cluster.style, m.role == "control-plane") for m in cluster.nodes},
+        {name: each["pid"] for name, each in states.items() if each["state"] == "running" and name in wanted},
+        wanted,
         SCRIPT_TIMEOUT_S,
     )
     objects, version, error = _api(place.kubeconfig) if states else (None, "", "the cluster is stopped")
