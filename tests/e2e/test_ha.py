@@ -167,6 +167,13 @@ def test_one_of_three_paused_is_out_of_the_way_and_comes_back(ha: Cluster) -> No
     victim = leader(ha)
     with Writer(ha.kubeconfig, "paused") as writer:
         ha("machine", "pause", victim)
+        # Without the next one there would be no quorum.
+        other = next(name for name in CONTROL_PLANES if name != victim)
+        refused = ha.run("machine", "kill", other)
+        assert (refused.returncode, f"1 of its 3 members would run, and 2 must ({victim} is away already)" in refused.stderr) == (1, True), (
+            refused.stderr
+        )
+        assert ha.status()["machines"][CONTROL_PLANES.index(other)]["state"] == "running"
         writer.goes_on(timeout_s=40)
         eventually(lambda: ha.kubectl.run("get", "nodes", timeout_s=10).returncode, lambda code: code == 0, 30, what="kubectl get nodes")
         ha("machine", "resume", victim)

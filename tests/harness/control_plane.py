@@ -3,6 +3,7 @@
 `stopped` and `edited` give back what they took: at the end the component runs as before.
 """
 
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -29,7 +30,10 @@ def is_up(cluster: Cluster, component: str, machine: str = "controlplane") -> bo
     """Whether it says so itself: by its health endpoint, or, etcd, by the API server that uses it."""
     port = {"kube-controller-manager": 10257, "kube-scheduler": 10259}.get(component)
     if port is None:
-        return cluster.kubectl.run("get", "namespace", "default", timeout_s=10).returncode == 0
+        try:
+            return cluster.kubectl.run("get", "namespace", "default", timeout_s=10).returncode == 0
+        except subprocess.TimeoutExpired:  # the server waits for its etcd
+            return False
     return cluster.run("ssh", machine, "--", "curl", "-sfk", "-m", "2", f"https://127.0.0.1:{port}/healthz").stdout == "ok"
 
 

@@ -24,7 +24,8 @@ def group(nodeid: str) -> str:
     path = nodeid.partition("::")[0]
     if path.startswith("tests/e2e/article/"):
         style = STYLE.search(nodeid)
-        return f"article-{style[1]}" if style else path
+        cluster = path if _brings_its_own(path) else "article"
+        return f"{cluster}-{style[1]}" if style else path
     return path if not path.startswith("tests/e2e/") or _brings_its_own(path) else "e2e"
 
 

@@ -6,19 +6,14 @@ assert writer.lost() == set()
 Every write is a ConfigMap of a new name. What was answered 201 is acknowledged and must be there for ever; what failed or was not answered may be there or not.
 """
 
-import base64
 import contextlib
 import http.client
 import json
-import os
-import ssl
-import tempfile
 import threading
 from pathlib import Path
 from types import TracebackType
 
-import yaml
-
+from harness import api
 from harness.eventually import eventually
 
 PAUSE_S = 0.005
@@ -30,14 +25,7 @@ class Writer:
     """Writes through the endpoint and with the certificate of a kubeconfig."""
 
     def __init__(self, kubeconfig: Path, name: str) -> None:
-        config = yaml.safe_load(kubeconfig.read_text())
-        cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
-        self._address = cluster["server"].removeprefix("https://")
-        self._context = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
-        pair = base64.b64decode(user["client-certificate-data"]) + b"\n" + base64.b64decode(user["client-key-data"])
-        with tempfile.NamedTemporaryFile() as file:
-            os.write(file.fileno(), pair)
-            self._context.load_cert_chain(file.name)
+        self._address, self._context = api.endpoint(kubeconfig)
         self.name = name
         self.acknowledged: list[str] = []
         self.failures: list[str] = []
