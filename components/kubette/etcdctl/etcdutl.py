@@ -1,4 +1,4 @@
-"""etcdutl: work on etcd's files without a server: `snapshot status|restore`, `hashkv`, `defrag`, `version`."""
+"""etcdutl: work on etcd's files without a server: `snapshot status|restore`, `hashkv`, `defrag`, `backup`, `completion`, `version`."""
 
 import sys
 from collections.abc import Sequence
@@ -32,6 +32,33 @@ def _defrag(context: Context) -> None:
     endpoints.defragment_offline(context.options.data_dir)
 
 
+def _backup(context: Context) -> None:
+    from kubette.etcd import backup, offline
+
+    options = context.options
+    for name in ("data-dir", "backup-dir"):
+        if name not in options.changed:
+            raise CommandError(f'required flag(s) "{name}" not set')
+    data_dir, backup_dir = Path(options.data_dir), Path(options.backup_dir)
+    wal_dir = Path(options.wal_dir or data_dir / "member" / "wal")
+    backup_wal_dir = Path(options.backup_wal_dir or backup_dir / "member" / "wal")
+    try:
+        with offline.held(data_dir, wal_dir, lambda database: print(f"waiting to acquire lock on {database}", file=sys.stderr, flush=True)):
+            backup.backup(data_dir, wal_dir, backup_dir, backup_wal_dir, with_v3=options.with_v3)
+    except offline.OfflineError as error:
+        raise CommandError(str(error)) from error
+    except OSError as error:
+        raise CommandError(f"open {error.filename}: {(error.strerror or str(error)).lower()}") from error
+
+
+def _backup_flags(flags: FlagSet) -> None:
+    flags.string("data-dir", "", "Path to the etcd data dir")
+    flags.string("wal-dir", "", "Path to the etcd wal dir")
+    flags.string("backup-dir", "", "Path to the backup dir")
+    flags.string("backup-wal-dir", "", "Path to the backup wal dir")
+    flags.bool("with-v3", True, "Backup v3 backend data")
+
+
 def _hash_flags(flags: FlagSet) -> None:
     flags.int("rev", 0, "maximum revision to hash (default: latest revision)")
 
@@ -51,6 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     snapshot = Command("snapshot <subcommand>", "Manages etcd node snapshots", commands=(snapshots.RESTORE, snapshots.STATUS))
     commands = (
+        Command("backup", "[legacy] offline backup of etcd directory", _backup, _backup_flags, long="Prefer: `etcdctl snapshot save` instead."),
         Command("defrag", "Defragments the storage of the etcd", _defrag, _defrag_flags),
         snapshot,
         Command("hashkv <filename>", "Prints the KV history hash of a given file", _hash_kv, _hash_flags),
