@@ -1,10 +1,11 @@
 """Row B19: an etcd on a machine of its own, as a unit of the user etcd; two clusters in one kubeconfig."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from harness import real_etcdctl
+from harness import real_etcdctl, restoring
 from harness.cluster import Cluster
 from harness.eventually import eventually
 
@@ -65,3 +66,12 @@ def test_b19_an_external_etcd_is_restored(cluster2: Cluster) -> None:
     assert "critical" not in kubectl("get", "deployments", "-A")
     assert "etcd-controlplane" in kubectl("get", "pods", "-n", "kube-system")
     kubectl("config", "use-context", "cluster2")
+
+
+def test_backup_and_restore_in_one_command(cluster2: Cluster, tmp_path: Path) -> None:
+    cluster2.kubectl("config", "use-context", "cluster2")
+    assert "etcd would lose its quorum: this is its only member" in cluster2.run("machine", "pause", ETCD).stderr
+    assert cluster2("machine", "pause", "--force", ETCD) == f'machine "{ETCD}" paused\n'
+    cluster2("machine", "resume", ETCD)
+    restoring.story(cluster2, tmp_path)
+    assert cluster2.typed(ETCD, f"stat -c %U:%G:%a {NEW}") == "etcd:etcd:700\n"
