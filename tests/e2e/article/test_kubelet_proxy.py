@@ -37,7 +37,8 @@ def test_k01_a_kubelet_registers_its_node_and_renews_its_lease(cluster: Cluster)
     assert leases.jsonpath("{.items[*].spec.holderIdentity}", "leases").split() == list(MACHINES)
     with leases.follow("get", "lease", "controlplane", "-w", "-o", "jsonpath={.spec.renewTime}{'\\n'}") as times:
         first = times.until("T")
-        # A node whose object is gone is registered by its kubelet when that starts.
+        # A node whose object is gone is registered by its kubelet when that starts. Drained first: it gets another pod network, where pods of the old one are not reached.
+        cluster.kubectl("drain", "node02", "--ignore-daemonsets", "--delete-emptydir-data", "--force")
         cluster.kubectl("delete", "node", "node02")
         leases.wait("delete", "lease/node02")
         cluster.typed("node02", "systemctl restart kubelet")
@@ -47,6 +48,7 @@ def test_k01_a_kubelet_registers_its_node_and_renews_its_lease(cluster: Cluster)
         assert spec("node02")["holderIdentity"] == "node02"
         assert spec("node02")["leaseDurationSeconds"] == 40  # and a quarter of it is the time between two renewals
         assert times.until("T", timeout_s=30) > first
+    cluster.kubectl("rollout", "status", "deployment/coredns", "--namespace=kube-system", "--timeout=60s", timeout_s=70)
 
 
 def test_k02_an_image_is_fetched_or_backed_off_and_so_is_a_bad_command(kubectl: Kubectl, is_long: bool) -> None:

@@ -87,7 +87,7 @@ def test_n03_the_same_cluster_in_both_styles(style: str, cluster: Cluster) -> No
         assert cluster.typed("controlplane", f"systemctl is-active {' '.join(control_plane)} kubelet kube-proxy").split() == ["active"] * 6
         assert cluster.typed("node01", "systemctl is-active kubelet kube-proxy containerd").split() == ["active"] * 3
         assert cluster.refused("node01", "systemctl is-active etcd") == "inactive\n"
-        assert cluster.typed("controlplane", "ls /etc/kubernetes").split() == ["config"]
+        assert cluster.typed("controlplane", "ls /etc/kubernetes").split() == ["audit-policy.yaml", "config"]
 
 
 def test_n04_every_machine_has_the_standard_ports_for_itself(cluster: Cluster) -> None:
